@@ -1,0 +1,105 @@
+"""From a weights file to class probabilities."""
+
+import os
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+from PIL import Image
+
+from gpwjax import weights
+
+BATCH_SIZE = 64
+
+
+class Classifier:
+    """A trained net and what is needed to use it. Made by `load`.
+
+    Attributes:
+      model: the net, as of `create_model`.
+      variables: its parameters and batch statistics, as trained.
+      classes: the names of the classes, in the order of the probabilities.
+      metadata: all else that the file says, `image_size` among it.
+    """
+
+    def __init__(self, model: nn.Module, variables: dict, metadata: dict[str, Any]):
+        self.model = model
+        self.variables = variables
+        self.classes: list[str] = metadata["classes"]
+        self.metadata = metadata
+
+    def predict(self, images: np.ndarray | Iterable[np.ndarray]) -> np.ndarray:
+        """Probabilities (N, classes) of N images.
+
+        Args:
+          images: (N, H, W, 3), or N arrays (H, W, 3) of any sizes; uint8, or floats in
+            [0, 1]. Images of another size are brought to the net's by `fit`.
+
+        Raises:
+          ValueError: an image is not (H, W, 3), or of another dtype.
+        """
+        size = self.metadata["image_size"]
+        stored_size = self.metadata.get("stored_size", size)
+        prepared = [fit(fit(as_float(x), stored_size), size) for x in images]
+        probabilities = np.zeros((len(prepared), len(self.classes)), np.float32)
+        for start in range(0, len(prepared), BATCH_SIZE):
+            batch = np.stack(prepared[start : start + BATCH_SIZE])
+            probabilities[start : start + BATCH_SIZE] = self._probabilities(batch)
+        return probabilities
+
+    @cached_property
+    def _probabilities(self):
+        def probabilities(images: jax.Array) -> jax.Array:
+            logits = self.model.apply(self.variables, images, train=False)
+            return jax.nn.softmax(logits)
+
+        return jax.jit(probabilities)
+
+
+def load(path: str | os.PathLike) -> Classifier:
+    """Reads a file written by `save`.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it is not a file of `save`, or its arrays are not the net's.
+    """
+    return Classifier(*weights.read(path))
+
+
+def as_float(image: np.ndarray) -> np.ndarray:
+    """An image (H, W, 3), uint8 or float, as float32 in [0, 1].
+
+    Raises:
+      ValueError: it has another shape or dtype.
+    """
+    image = np.asarray(image)
+    if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
+        raise ValueError(f"an image must be (H, W, 3), got shape {image.shape}")
+    if image.dtype == np.uint8:
+        return image.astype(np.float32) / 255
+    if not np.issubdtype(image.dtype, np.floating):
+        raise ValueError(f"an image must be uint8 or floats, got dtype {image.dtype}")
+    return image.astype(np.float32)
+
+
+def fit(image: np.ndarray, size: int) -> np.ndarray:
+    """Brings a float32 image (H, W, C) to (size, size, C).
+
+    The largest square in its middle is shrunk by an antialiased bilinear filter, or
+    enlarged by nearest neighbour, as the paper enlarges CIFAR's images.
+    """
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    image = image[top : top + side, left : left + side]
+    if side == size:
+        return image
+    method = Image.Resampling.BILINEAR if side > size else Image.Resampling.NEAREST
+    channels = [
+        Image.fromarray(np.ascontiguousarray(image[..., c])).resize((size, size), method)
+        for c in range(image.shape[-1])
+    ]
+    return np.stack([np.asarray(channel) for channel in channels], axis=-1)

@@ -1,0 +1,127 @@
+"""MobileNet with dense or grouped pointwise convolutions.
+
+Howard et al.: MobileNets, arXiv 1704.04861, Table 1; kMobileNet: Schuler et al., Mendel
+28(1), 2022.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from gpwjax.layers import Depthwise, check_images
+from gpwjax.pointwise import Pointwise
+
+# (features, stride) of each block. Howard et al. print stride 2 for the last block, but
+# its input and output are both 7x7, so it is 1.
+BLOCKS = (
+    (64, 1),
+    (128, 2),
+    (128, 1),
+    (256, 2),
+    (256, 1),
+    (512, 2),
+    *[(512, 1)] * 5,
+    (1024, 2),
+    (1024, 1),
+)
+STRIDE_2_LAYERS = 5  # the stem and four blocks
+SMALL_IMAGES_STRIDE_1 = 3  # how many of them small_images turns into stride 1
+
+
+def padding(stride: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Zeros around the input of a 3x3 convolution (paper's code: below and right)."""
+    return ((1, 1), (1, 1)) if stride == 1 else ((0, 1), (0, 1))
+
+
+class Block(nn.Module):
+    """Depthwise 3x3 and pointwise: (N, H, W, C) -> (N, H / stride, W / stride, F)."""
+
+    features: int
+    stride: int
+    min_channels: int | None
+    norm: Callable[[], nn.Module]
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = Depthwise(
+            3, self.stride, padding(self.stride), dtype=self.dtype, name="depthwise"
+        )(x)
+        x = nn.relu6(self.norm(name="depthwise_norm")(x))
+        return Pointwise(
+            self.features,
+            self.min_channels,
+            norm=self.norm,
+            # The paper's kMobileNet has swish here, and ReLU6 everywhere else.
+            activation=nn.relu6 if self.min_channels is None else nn.swish,
+            dtype=self.dtype,
+            name="pointwise",
+        )(x)
+
+
+class MobileNet(nn.Module):
+    """MobileNet: (N, H, W, 3) images in [0, 1] -> (N, classes) float32 logits.
+
+    Attributes:
+      classes: number of classes.
+      min_channels: least number of input channels of a group of the pointwise
+        convolutions (paper: 16, 32, 64, 128); None: the dense MobileNet.
+      small_images: stride 1 instead of 2 in the stem and the first two blocks that
+        have 2: for images of 4 to about 64 pixels (ours; the paper's has none).
+      dtype: dtype of the computation; parameters, batch statistics and logits are
+        float32 whatever it is.
+      batch_norm_momentum: decay of the running statistics; None: the paper's 0.99.
+
+    Raises:
+      ValueError: the images are not (N, H, W, C) floats of at least 32x32 pixels (4x4
+        with `small_images`), or `min_channels` is less than 1.
+    """
+
+    classes: int
+    min_channels: int | None = None
+    small_images: bool = False
+    dtype: Any = None
+    batch_norm_momentum: float | None = None
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        kept_stride_1 = SMALL_IMAGES_STRIDE_1 if self.small_images else 0
+        check_images(images, min_size=2 ** (STRIDE_2_LAYERS - kept_stride_1))
+        momentum = self.batch_norm_momentum
+        norm = partial(
+            nn.BatchNorm,
+            use_running_average=not train,
+            momentum=0.99 if momentum is None else momentum,
+            epsilon=1e-3,
+            dtype=self.dtype,
+        )
+        strides = [2, *[stride for _, stride in BLOCKS]]
+        for i in [i for i, s in enumerate(strides) if s == 2][:kept_stride_1]:
+            strides[i] = 1
+
+        x = nn.Conv(
+            32,
+            (3, 3),
+            strides=strides[0],
+            padding=padding(strides[0]),
+            use_bias=False,
+            kernel_init=nn.initializers.glorot_uniform(),
+            dtype=self.dtype,
+            name="stem",
+        )(images)
+        x = nn.relu6(norm(name="stem_norm")(x))
+        for i, ((features, _), stride) in enumerate(
+            zip(BLOCKS, strides[1:], strict=True)
+        ):
+            x = Block(
+                features, stride, self.min_channels, norm, self.dtype, name=f"block{i}"
+            )(x)
+        x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
+        x = nn.Dropout(1e-3, deterministic=not train)(x)
+        return nn.Dense(
+            self.classes, kernel_init=nn.initializers.glorot_uniform(), name="head"
+        )(x)

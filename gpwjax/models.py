@@ -1,0 +1,58 @@
+"""The nets by name."""
+
+from typing import Any
+
+from flax import linen as nn
+
+from gpwjax.mobilenet import MobileNet
+from gpwjax.pointwise import check_positive
+
+MODELS = {"mobilenet": MobileNet}
+
+
+def create_model(
+    name: str,
+    classes: int,
+    min_channels: int | None = None,
+    small_images: bool = False,
+    dtype: Any = None,
+    batch_norm_momentum: float | None = None,
+) -> nn.Module:
+    """Makes a net by its name, dense or grouped.
+
+    `variables = model.init(key, images, train=False)` and `model.apply(variables,
+    images, train=False)` take images (N, H, W, 3) of floats in [0, 1] and give logits
+    (N, classes). `train=True` needs `rngs={"dropout": key}` and
+    `mutable=["batch_stats"]`.
+
+    Args:
+      name: one of `list_models()`.
+      classes: number of classes.
+      min_channels: least number of input channels of a group in the pointwise
+        convolutions; None: the dense net.
+      small_images: stride 1 in the first three layers of stride 2.
+      dtype: dtype of the computation, for example jnp.bfloat16; None: float32.
+      batch_norm_momentum: decay of the running batch statistics; None: the paper's.
+
+    Raises:
+      ValueError: the name is unknown, or a number is less than 1.
+    """
+    if name not in MODELS:
+        raise ValueError(
+            f"model must be one of {', '.join(list_models())}, got {name!r}"
+        )
+    check_positive("classes", classes)
+    if min_channels is not None:
+        check_positive("min_channels", min_channels)
+    return MODELS[name](
+        classes=classes,
+        min_channels=min_channels,
+        small_images=small_images,
+        dtype=dtype,
+        batch_norm_momentum=batch_norm_momentum,
+    )
+
+
+def list_models() -> list[str]:
+    """The names that `create_model` takes, sorted."""
+    return sorted(MODELS)
