@@ -24,6 +24,14 @@ class Metrics(struct.PyTreeNode):
     def zero(cls) -> "Metrics":
         return cls(loss=jnp.zeros(()), correct=jnp.zeros(()), images=jnp.zeros(()))
 
+    def means(self) -> dict[str, float]:
+        """Mean loss and share of right answers."""
+        sums = jax.device_get(self)
+        return {
+            "loss": float(sums.loss / sums.images),
+            "accuracy": float(sums.correct / sums.images),
+        }
+
     def add(self, losses: jax.Array, correct: jax.Array, weights: Any = 1) -> "Metrics":
         """Adds losses (N,), and whether each answer was right (N,)."""
         weights = jnp.broadcast_to(weights, losses.shape)
@@ -57,8 +65,10 @@ def train_step(
     *,
     augmentation: Augmentation,
     image_size: int,
-) -> TrainState:
+) -> tuple[TrainState, jax.Array]:
     """One update on a batch of images (N, h, w, 3) uint8 and labels (N,).
+
+    Returns the new state and the loss of the batch.
 
     `key` is the run's; what is random in a step depends on it and on the number of the
     step alone, so a run that was stopped goes on as if it had not been.
@@ -66,7 +76,7 @@ def train_step(
     augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
     images = augment(as_input(images, image_size), augment_key, augmentation)
 
-    def loss_fn(params: Any) -> tuple[jax.Array, tuple]:
+    def mean_loss(params: Any) -> tuple[jax.Array, tuple]:
         logits, updated = state.apply_fn(
             {"params": params, "batch_stats": state.batch_stats},
             images,
@@ -77,11 +87,12 @@ def train_step(
         losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         return losses.mean(), (losses, logits, updated["batch_stats"])
 
-    grads, (losses, logits, batch_stats) = jax.grad(loss_fn, has_aux=True)(state.params)
-    correct = logits.argmax(-1) == labels
-    return state.apply_gradients(
-        grads=grads, batch_stats=batch_stats, metrics=state.metrics.add(losses, correct)
-    )
+    (loss, (losses, logits, batch_stats)), grads = jax.value_and_grad(
+        mean_loss, has_aux=True
+    )(state.params)
+    metrics = state.metrics.add(losses, logits.argmax(-1) == labels)
+    state = state.apply_gradients(grads=grads, batch_stats=batch_stats, metrics=metrics)
+    return state, loss
 
 
 @partial(jax.jit, static_argnames="image_size")

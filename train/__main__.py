@@ -1,0 +1,51 @@
+"""python -m train: trains a net and tests it. `--help` lists the settings."""
+
+import logging
+import sys
+
+from train.config import RunError, parse
+from train.stop import Stopped, StopRequest
+
+log = logging.getLogger("train")
+
+
+def main() -> int:
+    """Runs the program; the exit status."""
+    config = parse(sys.argv[1:])
+    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
+    log.setLevel(logging.INFO)
+    log.info(
+        "training %s %s on %s in %s",
+        config.model,
+        config.variant,
+        config.data,
+        config.folder,
+    )
+    stop = StopRequest()
+    try:
+        # Imported here, since JAX and all that it needs take seconds.
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        from train.compilation import use_compilation_cache
+        from train.loop import fit
+
+        use_compilation_cache()
+        with logging_redirect_tqdm():
+            result = fit(config, stop)
+    except RunError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Stopped as stopped:
+        log.info("%s; the same command goes on from there", stopped)
+        return stopped.exit_status
+    log.info(
+        "test accuracy %.2f%% on %s images; everything is in %s",
+        100 * result["test_accuracy"],
+        f"{result['test_images']:,}",
+        config.folder,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

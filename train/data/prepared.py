@@ -1,0 +1,82 @@
+"""Data sets that tensorflow-datasets has prepared as ArrayRecord files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from train.config import RunError
+from train.data.source import Source, consecutive, digest_of
+
+SPLITS = {"train": "train", "validation": "val", "test": "test"}
+
+
+def is_prepared(name: str, data_dir: Path) -> bool:
+    """Whether `data_dir` holds the data set, in any version and file format."""
+    return any((data_dir / name).glob("**/dataset_info.json"))
+
+
+def list_prepared(data_dir: Path) -> list[str]:
+    """Names of the data sets in `data_dir`."""
+    if not data_dir.is_dir():
+        return []
+    names = [folder.name for folder in data_dir.iterdir() if folder.is_dir()]
+    return sorted(name for name in names if is_prepared(name, data_dir))
+
+
+def source(name: str, data_dir: Path) -> Source:
+    """The newest prepared version of a data set with features image and label.
+
+    Raises:
+      RunError: it is in another file format, or is no set of labelled images.
+    """
+    import tensorflow_datasets as tfds
+
+    folder = newest_version(data_dir / name)
+    info = json.loads((folder / "dataset_info.json").read_text())
+    if info.get("fileFormat") != "array_record":
+        raise RunError(
+            f"{folder} is prepared as {info.get('fileFormat', 'tfrecord')}: prepare it "
+            'again with tfds\' file_format="array_record"'
+        )
+    builder = tfds.builder_from_directory(folder)
+    features = builder.info.features
+    if not {"image", "label"} <= set(features):
+        raise RunError(
+            f"{folder} must have the features image and label, it has "
+            f"{', '.join(features)}"
+        )
+    present = [split for split in SPLITS if split in builder.info.splits]
+    if "train" not in present:
+        raise RunError(f"{folder} has no split train")
+    examples = {split: builder.as_data_source(split=split) for split in present}
+    splits = consecutive({SPLITS[split]: len(examples[split]) for split in present})
+
+    def read(number: int) -> tuple[np.ndarray, int]:
+        split = next(split for split in present if number in splits[SPLITS[split]])
+        example = examples[split][number - splits[SPLITS[split]].start]
+        image = example["image"]
+        return np.broadcast_to(image, (*image.shape[:2], 3)), int(example["label"])
+
+    height, width, _ = features["image"].shape
+    files = sorted(folder.iterdir())
+    return Source(
+        name=name,
+        digest=digest_of(
+            (f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in files
+        ),
+        classes=tuple(features["label"].names),
+        splits=splits,
+        size=height if height == width else None,
+        read=read,
+    )
+
+
+def newest_version(folder: Path) -> Path:
+    """The folder of the highest version of a data set."""
+    versions = [info.parent for info in folder.glob("**/dataset_info.json")]
+
+    def number(version: Path) -> list[int]:
+        return [int(part) if part.isdigit() else -1 for part in version.name.split(".")]
+
+    return max(versions, key=number)

@@ -1,0 +1,55 @@
+"""What the data sets have in common before they are decoded."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+
+class UnreadableImageError(Exception):
+    """An image cannot be read; the message says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set whose images can be read one by one.
+
+    Attributes:
+      name: for file names and messages.
+      digest: changes when the images do.
+      classes: names of the classes.
+      splits: name ("train", "val", "test", or "all" for one pool) -> the images' numbers.
+      size: height and width of the images, pixels, where all are such squares.
+      read: number -> image (H, W, 3) uint8 and label; raises UnreadableImageError.
+      describe: number -> what to call the image in messages.
+    """
+
+    name: str
+    digest: str
+    classes: tuple[str, ...]
+    splits: Mapping[str, range]
+    size: int | None
+    read: Callable[[int], tuple[np.ndarray, int]]
+    describe: Callable[[int], str] = str
+
+    @property
+    def count(self) -> int:
+        return sum(len(numbers) for numbers in self.splits.values())
+
+
+def digest_of(parts: Iterable[object]) -> str:
+    """A digest of the parts' texts."""
+    sha = hashlib.sha256()
+    for part in parts:
+        sha.update(repr(part).encode())
+    return sha.hexdigest()
+
+
+def consecutive(counts: Mapping[str, int]) -> dict[str, range]:
+    """{"train": 3, "test": 2} -> {"train": range(0, 3), "test": range(3, 5)}."""
+    splits, start = {}, 0
+    for name, count in counts.items():
+        splits[name] = range(start, start + count)
+        start += count
+    return splits

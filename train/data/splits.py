@@ -1,0 +1,67 @@
+"""Which images are for training, validation and the test."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+POOL = (0.7, 0.1, 0.2)  # train, val, test
+HELD_OUT = 0.1  # of the training images, where there is no validation split
+
+
+def stratified_split(
+    labels: np.ndarray, shares: Sequence[float], seed: int
+) -> list[np.ndarray]:
+    """Splits the indices of `labels` at random, each class in the same proportions.
+
+    A class with too few images for all parts is in the first part at least.
+
+    Args:
+      labels: (N,) class of each image.
+      shares: of each part; they sum to 1.
+      seed: of the choice.
+
+    Returns:
+      For each part its sorted indices.
+    """
+    rng = np.random.default_rng(seed)
+    parts = [[] for _ in shares]
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        # Counted from the last part, so that rounding favours the first.
+        ends = np.round(np.cumsum(shares[::-1]) * len(members)).astype(int)
+        pieces = np.split(members, ends[:-1])
+        for part, piece in zip(parts, reversed(pieces), strict=True):
+            part.append(piece)
+    return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def train_val_test(
+    splits: Mapping[str, range], labels: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices of the training, validation and test images.
+
+    One pool ("all", or "train" alone) is split 70/10/20 within each class. Without a
+    validation split, a tenth of each class of "train" is held out for it; "val" without
+    "test" is the test split, so that what is reported was not used to choose.
+
+    Args:
+      splits: name -> the numbers of its images.
+      labels: (N,) class of each image, -1 for those to leave out.
+      seed: of the splits made here.
+    """
+    readable = {
+        name: np.array(numbers)[labels[list(numbers)] >= 0]
+        for name, numbers in splits.items()
+    }
+
+    def split(indices: np.ndarray, shares: Sequence[float]) -> list[np.ndarray]:
+        parts = stratified_split(labels[indices], shares, seed)
+        return [indices[part] for part in parts]
+
+    if len(readable) == 1:
+        return tuple(split(*readable.values(), POOL))
+    if len(readable) == 3:
+        return readable["train"], readable["val"], readable["test"]
+    test = readable["test"] if "test" in readable else readable["val"]
+    train, val = split(readable["train"], (1 - HELD_OUT, HELD_OUT))
+    return train, val, test

@@ -1,0 +1,264 @@
+"""The order of things in a run."""
+
+import collections
+import json
+import logging
+import math
+import sys
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from tqdm import tqdm
+
+import gpwjax
+from train.checkpoints import Checkpoints
+from train.config import Config, RunError
+from train.data import load_dataset
+from train.optimizer import learning_rate, make_optimizer
+from train.report import write_report
+from train.run import Run
+from train.run_folder import (
+    open_run_folder,
+    read_metrics,
+    write_metrics,
+    write_skipped,
+)
+from train.step import Metrics, TrainState, eval_step, train_step
+from train.stop import Stopped, StopRequest
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 300  # between the checkpoints within an epoch
+STEPS_AHEAD = 2  # how far the host runs ahead of the device
+
+
+def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
+    """Trains and tests the net of a configuration; goes on where a run stopped.
+
+    Returns:
+      The content of result.json.
+
+    Raises:
+      RunError: the run cannot begin or go on.
+      Stopped: it was asked to stop; where it stopped is saved.
+    """
+    folder = open_run_folder(config)
+    if (folder / "result.json").is_file():
+        log.info("the run in %s is finished", folder)
+        return json.loads((folder / "result.json").read_text())
+    run = Run(config, folder, load_dataset(config), stop)
+    log_dataset(run)
+    model = make_model(run)
+    with Checkpoints(folder) as checkpoints:
+        state = start_state(run, model, checkpoints)
+        rows = train(run, state, checkpoints)
+        state, best = checkpoints.restore_best(state)
+    log.info("testing the net of epoch %d, the best in validation", best["epoch"])
+    test, predicted = evaluate(run, state, run.dataset.test)
+    return write_report(run, model, state, rows, best, test, predicted)
+
+
+def log_dataset(run: Run) -> None:
+    """Says what is trained on, and what was left out."""
+    data = run.dataset
+    log.info(
+        "%s: %s training, %s validation, %s test images of %d classes, stored at "
+        "%dx%d pixels",
+        data.name,
+        *(f"{len(indices):,}" for indices in (data.train, data.val, data.test)),
+        len(data.classes),
+        data.stored_size,
+        data.stored_size,
+    )
+    if data.skipped:
+        file = write_skipped(run.folder, data.skipped)
+        name, reason = data.skipped[0]
+        log.warning(
+            "left out %d files that cannot be read, listed in %s; the first: %s: %s",
+            len(data.skipped),
+            file,
+            name,
+            reason,
+        )
+
+
+def make_model(run: Run) -> nn.Module:
+    """The net that the configuration names, for the data set's classes."""
+    config = run.config
+    if config.batch_size % jax.device_count():
+        raise RunError(
+            f"--batch-size must be a multiple of the {jax.device_count()} devices, "
+            f"got {config.batch_size}"
+        )
+    try:
+        model = gpwjax.create_model(
+            config.model,
+            len(run.dataset.classes),
+            config.min_channels,
+            config.small_images,
+            None if config.dtype == "float32" else config.dtype,
+            config.batch_norm_momentum,
+        )
+        counts = gpwjax.count(model, (config.image_size, config.image_size, 3))
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    log.info(
+        "%s %s: %s parameters, %.1f M multiply-accumulates an image",
+        config.model,
+        config.variant,
+        f"{counts.params:,}",
+        counts.macs / 1e6,
+    )
+    return model
+
+
+def start_state(run: Run, model: nn.Module, checkpoints: Checkpoints) -> TrainState:
+    """The state of the latest checkpoint, or the first one of a run."""
+    size = run.config.image_size
+    optimizer = make_optimizer(run.config, run.steps_per_epoch)
+
+    def first_state(key: jax.Array) -> TrainState:
+        variables = model.init(key, jnp.zeros((1, size, size, 3)), train=False)
+        state = TrainState.create(
+            apply_fn=model.apply,
+            params=variables["params"],
+            tx=optimizer,
+            batch_stats=variables["batch_stats"],
+            metrics=Metrics.zero(),
+        )
+        return state.replace(step=jnp.zeros((), jnp.int32))
+
+    init = jax.jit(first_state, out_shardings=run.replicated)
+    state = checkpoints.restore_latest(
+        init.eval_shape(run.keys["init"]), run.replicated
+    )
+    if state is None:
+        log.info("compiling the net; the compilation cache keeps it for later runs")
+        return init(run.keys["init"])
+    log.info("going on from step %d", state.step)
+    return state
+
+
+def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
+    """Trains from the state's epoch to the last one; the rows of metrics.csv."""
+    config = run.config
+    first_epoch = int(state.step) // run.steps_per_epoch
+    # Rows of epochs whose checkpoint was not finished are made again.
+    rows = [row for row in read_metrics(run.folder) if row["epoch"] <= first_epoch]
+    run.stop.postpone()
+    with progress_bar(run, int(state.step)) as bar:
+        for epoch in range(first_epoch, config.epochs):
+            begun = time.monotonic()
+            state, rate = train_epoch(run, state, epoch, checkpoints, bar)
+            trained = state.metrics.means()
+            if not math.isfinite(trained["loss"]):
+                raise RunError(
+                    f"the loss of epoch {epoch + 1} is {trained['loss']}: try a smaller "
+                    f"--lr than {config.lr}, with another --run-dir"
+                )
+            validated, _ = evaluate(run, state, run.dataset.val)
+            row = {
+                "epoch": epoch + 1,
+                "step": (epoch + 1) * run.steps_per_epoch,
+                "lr": float(learning_rate(epoch, config.lr, config.cycle_epochs)),
+                **{f"train_{name}": value for name, value in trained.items()},
+                **{f"val_{name}": value for name, value in validated.items()},
+                "images_per_second": round(rate, 1),
+                "seconds": round(time.monotonic() - begun, 3),
+            }
+            rows.append(row)
+            log_epoch(row, config.epochs)
+            write_metrics(run.folder, rows)
+            zero = jax.device_put(Metrics.zero(), run.replicated)
+            state = state.replace(metrics=zero)
+            checkpoints.save(state, row)
+            if run.stop.signum and epoch + 1 < config.epochs:
+                raise Stopped(run.stop.signum, f"stopped after epoch {epoch + 1}")
+    return rows
+
+
+def train_epoch(
+    run: Run, state: TrainState, epoch: int, checkpoints: Checkpoints, bar: tqdm
+) -> tuple[TrainState, float]:
+    """The steps of an epoch that are still to do: the new state, and images/s."""
+    config = run.config
+    first = int(state.step) % run.steps_per_epoch
+    losses = collections.deque()
+    saved = time.monotonic()
+    for number, batch in enumerate(run.training_batches(epoch, first), first + 1):
+        state, loss = train_step(
+            state,
+            *batch,
+            run.keys["step"],
+            augmentation=config.augmentation,
+            image_size=config.image_size,
+        )
+        losses.append(loss)
+        if number == first + 1:
+            loss.block_until_ready()
+            begun = time.monotonic()  # the first step may have been compiled
+        if len(losses) > STEPS_AHEAD:
+            bar.set_postfix_str(f"loss {losses.popleft():.3f}", refresh=False)
+        bar.update(config.batch_size)
+        if number == first + 1:
+            bar.refresh()
+        if number < run.steps_per_epoch and (
+            run.stop.signum or time.monotonic() - saved > CHECKPOINT_SECONDS
+        ):
+            checkpoints.save(state)
+            saved = time.monotonic()
+            if run.stop.signum:
+                raise Stopped(
+                    run.stop.signum, f"stopped in epoch {epoch + 1}, step {state.step}"
+                )
+    loss.block_until_ready()
+    images = (run.steps_per_epoch - first - 1) * config.batch_size
+    return state, images / (time.monotonic() - begun)
+
+
+def evaluate(
+    run: Run, state: TrainState, indices: np.ndarray
+) -> tuple[dict[str, float], np.ndarray]:
+    """Mean loss and accuracy on these images, and the class predicted for each."""
+    metrics = jax.device_put(Metrics.zero(), run.replicated)
+    predicted = []
+    for batch, weights in run.evaluation_batches(indices):
+        metrics, classes = eval_step(
+            state, metrics, *batch, weights, image_size=run.config.image_size
+        )
+        predicted.append(classes)
+        if len(predicted) > STEPS_AHEAD:
+            predicted[-STEPS_AHEAD].block_until_ready()
+    return metrics.means(), np.concatenate(predicted)[: len(indices)]
+
+
+def progress_bar(run: Run, done: int) -> tqdm:
+    """A bar over all images of the run, `done` steps behind it."""
+    return tqdm(
+        initial=done * run.config.batch_size,
+        total=run.config.epochs * run.steps_per_epoch * run.config.batch_size,
+        unit="img",
+        unit_scale=True,
+        desc="training",
+        mininterval=0.5 if sys.stderr.isatty() else 10,
+        dynamic_ncols=True,
+    )
+
+
+def log_epoch(row: dict[str, Any], epochs: int) -> None:
+    log.info(
+        "epoch %d/%d: loss %.4f, accuracy %.2f%%, in validation %.4f, %.2f%%; "
+        "learning rate %.2g, %s images/s",
+        row["epoch"],
+        epochs,
+        row["train_loss"],
+        100 * row["train_accuracy"],
+        row["val_loss"],
+        100 * row["val_accuracy"],
+        row["lr"],
+        f"{row['images_per_second']:,.0f}",
+    )

@@ -1,0 +1,81 @@
+"""What stays the same from the first to the last step of a run."""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from train.config import Config
+from train.data import Dataset
+from train.stop import StopRequest
+
+Batch = tuple[jax.Array, jax.Array]  # (N, size, size, 3) uint8 images, (N,) labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run's settings, folder and data, and what follows from them."""
+
+    config: Config
+    folder: Path
+    dataset: Dataset
+    stop: StopRequest
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches only; the images left over differ from epoch to epoch."""
+        return len(self.dataset.train) // self.config.batch_size
+
+    @cached_property
+    def keys(self) -> dict[str, jax.Array]:
+        """A random key for each use."""
+        uses = ("init", "order", "step")
+        keys = jax.random.split(jax.random.key(self.config.seed), len(uses))
+        return dict(zip(uses, keys, strict=True))
+
+    @cached_property
+    def replicated(self) -> NamedSharding:
+        """Placement of the state: whole on each device."""
+        # Auto axes, since Linen's Dropout does not know the explicit ones.
+        mesh = jax.make_mesh(
+            (jax.device_count(),), ("data",), axis_types=(AxisType.Auto,)
+        )
+        return NamedSharding(mesh, PartitionSpec())
+
+    @cached_property
+    def spread(self) -> NamedSharding:
+        """Placement of a batch: its images spread over the devices."""
+        return NamedSharding(self.replicated.mesh, PartitionSpec("data"))
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """The images and labels of these indices, on the device."""
+        arrays = self.dataset.images[indices], self.dataset.labels[indices]
+        return jax.device_put(arrays, self.spread)
+
+    def training_batches(self, epoch: int, first: int) -> Iterator[Batch]:
+        """The batches of an epoch from number `first` on.
+
+        They depend on the seed and the epoch alone.
+        """
+        key = jax.random.fold_in(self.keys["order"], epoch)
+        order = np.asarray(jax.random.permutation(key, len(self.dataset.train)))
+        size = self.config.batch_size
+        for number in range(first, self.steps_per_epoch):
+            chosen = order[number * size : (number + 1) * size]
+            yield self.batch(self.dataset.train[chosen])
+
+    def evaluation_batches(
+        self, indices: np.ndarray
+    ) -> Iterator[tuple[Batch, jax.Array]]:
+        """Batches of one size of all of `indices`, and (N,) weights: 0 for what fills
+        up the last batch."""
+        size = self.config.batch_size
+        for start in range(0, len(indices), size):
+            chosen = indices[start : start + size]
+            weights = (np.arange(size) < len(chosen)).astype(np.float32)
+            filled = np.resize(chosen, size)
+            yield self.batch(filled), jax.device_put(weights, self.spread)

@@ -1,0 +1,38 @@
+"""Ctrl-C and SIGTERM: asked to stop, a run saves first."""
+
+import signal
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopped(BaseException):
+    """The run was asked to stop. Not an Exception, so nothing takes it for an error.
+
+    Attributes:
+      exit_status: 130 after Ctrl-C, 143 after SIGTERM, as shells have it.
+    """
+
+    def __init__(self, signum: int, message: str = ""):
+        super().__init__(message or f"stopped by {signal.Signals(signum).name}")
+        self.exit_status = 128 + signum
+
+
+class StopRequest:
+    """Remembers a signal. Until `postpone()`, and at the second one, it raises Stopped
+    at once."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._postponed = False
+        for signum in SIGNALS:
+            signal.signal(signum, self._handle)
+
+    def postpone(self) -> None:
+        """From now on a signal is only remembered: the caller looks at `signum`."""
+        self._postponed = True
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if not self._postponed or self.signum is not None:
+            raise Stopped(signum)
+        self.signum = signum
