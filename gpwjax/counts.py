@@ -46,7 +46,9 @@ class Counts:
     layers: tuple[LayerCount, ...]
 
 
-def count(model: nn.Module, image_shape: tuple[int, int, int] = (224, 224, 3)) -> Counts:
+def count(
+    model: nn.Module, image_shape: tuple[int, int, int] = (224, 224, 3)
+) -> Counts:
     """Counts the parameters and multiply-accumulates of `model` for one image.
 
     Only shapes are computed (`jax.eval_shape`), no number. A layer that the net applies

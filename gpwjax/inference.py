@@ -99,7 +99,6 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
         return image
     method = Image.Resampling.BILINEAR if side > size else Image.Resampling.NEAREST
     channels = [
-        Image.fromarray(np.ascontiguousarray(image[..., c])).resize((size, size), method)
-        for c in range(image.shape[-1])
+        Image.fromarray(np.ascontiguousarray(c)) for c in image.transpose(2, 0, 1)
     ]
-    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    return np.stack([np.asarray(c.resize((size, size), method)) for c in channels], -1)

@@ -63,9 +63,7 @@ def shifted_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
     )
 
 
-def windows(
-    x: jax.Array, k: int, stride: int
-) -> Iterator[tuple[int, int, jax.Array]]:
+def windows(x: jax.Array, k: int, stride: int) -> Iterator[tuple[int, int, jax.Array]]:
     """Row and column of an element of a k x k kernel, and the pixels that it meets."""
     rows, columns = x.shape[1] - k + 1, x.shape[2] - k + 1
     for i in range(k):
@@ -114,7 +112,7 @@ depthwise.defvjp(depthwise_forward, depthwise_backward)
 def check_images(images: jax.Array, min_size: int) -> None:
     """Raises ValueError unless `images` is (N, H, W, C) of floats, H, W >= min_size."""
     if images.ndim != 4:
-        raise ValueError(f"images must be (N, H, W, channels), got shape {images.shape}")
+        raise ValueError(f"images must be (N, H, W, C), got shape {images.shape}")
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"images must be floats in [0, 1], got dtype {images.dtype}")
     height, width = images.shape[1:3]

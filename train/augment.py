@@ -56,9 +56,7 @@ def affine_matrix(
     cos, sin = jnp.cos(theta), jnp.sin(theta)
     rotation = jnp.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]])
     shift = jnp.array([[1, 0, row_shift], [0, 1, column_shift], [0, 0, 1]])
-    shearing = jnp.array(
-        [[1, -jnp.sin(shear), 0], [0, jnp.cos(shear), 0], [0, 0, 1]]
-    )
+    shearing = jnp.array([[1, -jnp.sin(shear), 0], [0, jnp.cos(shear), 0], [0, 0, 1]])
     zoom = jnp.array([[row_zoom, 0, 0], [0, column_zoom, 0], [0, 0, 1]])
     return jnp.linalg.multi_dot(
         [rotation, shift, shearing, zoom], precision=jax.lax.Precision.HIGHEST
@@ -73,7 +71,9 @@ def warp(image: jax.Array, matrix: jax.Array) -> jax.Array:
     height, width = image.shape[:2]
     row_centre, column_centre = height / 2 + 0.5, width / 2 + 0.5
     row, column = jnp.meshgrid(
-        jnp.arange(height) - row_centre, jnp.arange(width) - column_centre, indexing="ij"
+        jnp.arange(height) - row_centre,
+        jnp.arange(width) - column_centre,
+        indexing="ij",
     )
     # Written out: a matrix product may be rounded to bfloat16 on GPUs and TPUs.
     source = [

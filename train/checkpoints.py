@@ -28,7 +28,7 @@ class Checkpoints:
                         ),
                     ]
                 ),
-                # Orbax saves the metrics only with best_fn; what is kept, the policy says.
+                # Orbax saves metrics only with best_fn; what is kept, the policy says.
                 best_fn=quality,
                 # The next step overwrites the arrays that it is given (they are
                 # donated), so they must be on disk before it begins.
@@ -55,8 +55,7 @@ class Checkpoints:
     def restore_latest(
         self, state: TrainState, placement: jax.sharding.Sharding
     ) -> TrainState | None:
-        """The state to go on from, of the shapes of `state`; None where there is none.
-        """
+        """The state to go on from, shaped as `state`; None where there is none."""
         step = self._manager.latest_step()
         return None if step is None else self._restore(step, state, placement)
 

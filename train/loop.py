@@ -22,7 +22,8 @@ from train.optimizer import learning_rate, make_optimizer
 from train.report import write_report
 from train.run import Run
 from train.run_folder import (
-    open_run_folder,
+    check_run_folder,
+    make_run_folder,
     read_metrics,
     write_metrics,
     write_skipped,
@@ -46,13 +47,15 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
       RunError: the run cannot begin or go on.
       Stopped: it was asked to stop; where it stopped is saved.
     """
-    folder = open_run_folder(config)
+    folder = config.folder
+    check_run_folder(config)
     if (folder / "result.json").is_file():
         log.info("the run in %s is finished", folder)
         return json.loads((folder / "result.json").read_text())
     run = Run(config, folder, load_dataset(config), stop)
-    log_dataset(run)
     model = make_model(run)
+    make_run_folder(config)
+    log_dataset(run)
     with Checkpoints(folder) as checkpoints:
         state = start_state(run, model, checkpoints)
         rows = train(run, state, checkpoints)
@@ -157,16 +160,16 @@ def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
             trained = state.metrics.means()
             if not math.isfinite(trained["loss"]):
                 raise RunError(
-                    f"the loss of epoch {epoch + 1} is {trained['loss']}: try a smaller "
-                    f"--lr than {config.lr}, with another --run-dir"
+                    f"the loss of epoch {epoch + 1} is {trained['loss']}: try a "
+                    f"smaller --lr than {config.lr}, with another --run-dir"
                 )
             validated, _ = evaluate(run, state, run.dataset.val)
             row = {
                 "epoch": epoch + 1,
                 "step": (epoch + 1) * run.steps_per_epoch,
-                "lr": float(learning_rate(epoch, config.lr, config.cycle_epochs)),
-                **{f"train_{name}": value for name, value in trained.items()},
-                **{f"val_{name}": value for name, value in validated.items()},
+                "lr": round_off(learning_rate(epoch, config.lr, config.cycle_epochs)),
+                **{f"train_{name}": round_off(x) for name, x in trained.items()},
+                **{f"val_{name}": round_off(x) for name, x in validated.items()},
                 "images_per_second": round(rate, 1),
                 "seconds": round(time.monotonic() - begun, 3),
             }
@@ -247,6 +250,11 @@ def progress_bar(run: Run, done: int) -> tqdm:
         mininterval=0.5 if sys.stderr.isatty() else 10,
         dynamic_ncols=True,
     )
+
+
+def round_off(x: jax.typing.ArrayLike) -> float:
+    """A float32 without the digits that it does not have."""
+    return float(f"{float(x):.7g}")
 
 
 def log_epoch(row: dict[str, Any], epochs: int) -> None:

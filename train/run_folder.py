@@ -23,29 +23,42 @@ METRICS = (
 )
 
 
-def open_run_folder(config: Config) -> Path:
-    """Makes the run folder, or finds that of the same configuration again.
+def check_run_folder(config: Config) -> None:
+    """Looks whether the run folder is free, or that of the same configuration.
 
     Raises:
-      RunError: it holds a run of another configuration, or cannot be written to.
+      RunError: it holds a run of another configuration, or something else.
     """
     folder = config.folder
-    file = folder / "config.json"
-    settings = json.loads(json.dumps(config.to_json()))
     try:
-        if file.is_file():
-            refuse_other_settings(folder, json.loads(file.read_text()), settings)
+        if (folder / "config.json").is_file():
+            old = json.loads((folder / "config.json").read_text())
+            refuse_other_settings(folder, old, json.loads(settings_text(config)))
         elif folder.is_dir() and any(folder.iterdir()):
             raise RunError(
                 f"run folder {folder} is not empty and holds no run: name another with "
                 "--run-dir"
             )
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text(file, json.dumps(settings, indent=2))
     except (OSError, json.JSONDecodeError) as error:
-        raise RunError(f"run folder {folder} cannot be used: {error}") from error
-    return folder
+        raise RunError(f"run folder {folder} cannot be read: {error}") from error
+
+
+def make_run_folder(config: Config) -> None:
+    """Makes the run folder with its config.json, or leaves it as it is.
+
+    Raises:
+      RunError: it cannot be made.
+    """
+    try:
+        config.folder.mkdir(parents=True, exist_ok=True)
+        write_text(config.folder / "config.json", settings_text(config))
+    except OSError as error:
+        raise RunError(f"cannot make run folder {config.folder}: {error}") from error
+
+
+def settings_text(config: Config) -> str:
+    """The content of config.json."""
+    return json.dumps(config.to_json(), indent=2)
 
 
 def refuse_other_settings(folder: Path, old: dict, new: dict) -> None:

@@ -19,7 +19,7 @@ class Source:
       name: for file names and messages.
       digest: changes when the images do.
       classes: names of the classes.
-      splits: name ("train", "val", "test", or "all" for one pool) -> the images' numbers.
+      splits: "train", "val", "test", or "all" for one pool -> the images' numbers.
       size: height and width of the images, pixels, where all are such squares.
       read: number -> image (H, W, 3) uint8 and label; raises UnreadableImageError.
       describe: number -> what to call the image in messages.

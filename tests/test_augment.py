@@ -1,0 +1,98 @@
+"""Augmentation against the authors' and against exact cases."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from train.augment import affine_matrix, augment, warp
+from train.config import Augmentation
+
+NONE = {"flip": False, "rotation": 0, "shift": 0, "shear": 0, "zoom": 0}
+IDENTITY = {
+    "theta": 0.0,
+    "row_shift": 0.0,
+    "column_shift": 0.0,
+    "shear": 0.0,
+    "row_zoom": 1.0,
+    "column_zoom": 1.0,
+}
+
+
+@pytest.fixture
+def images() -> jax.Array:
+    return jax.random.uniform(jax.random.key(0), (4, 8, 6, 3))
+
+
+def test_the_warp_is_keras_preprocessings(shared):
+    """The authors' augmentation, each parameter alone and all together."""
+    file = shared / "reference" / "augment_keras_preprocessing_1.1.2.npz"
+    reference = np.load(file)
+    names = [str(name) for name in reference["param_names"]]
+    for values, expected in zip(reference["params"], reference["outputs"], strict=True):
+        p = dict(zip(names, values, strict=True))
+        matrix = affine_matrix(
+            theta=np.deg2rad(p["theta_deg"]),
+            row_shift=p["tx_rows_px"],
+            column_shift=p["ty_cols_px"],
+            shear=np.deg2rad(p["shear_deg"]),
+            row_zoom=p["zx_rows"],
+            column_zoom=p["zy_cols"],
+        )
+        warped = np.asarray(warp(jnp.asarray(reference["image"]), matrix))
+        shifted = warped + p["channel_shift"]
+        shifted = np.clip(shifted, warped.min(), warped.max())
+        if p["flip_horizontal"]:
+            shifted = shifted[:, ::-1]
+        np.testing.assert_allclose(shifted, expected, atol=1e-5, err_msg=str(p))
+
+
+def test_a_shift_by_whole_pixels_is_exact_and_repeats_the_border(images):
+    image = images[0]
+    matrix = affine_matrix(**IDENTITY | {"row_shift": 2.0, "column_shift": -1.0})
+    rows = np.clip(np.arange(8) + 2, 0, 7)
+    columns = np.clip(np.arange(6) - 1, 0, 5)
+    np.testing.assert_array_equal(warp(image, matrix), image[rows][:, columns])
+
+
+def test_a_quarter_turn_of_a_square_about_its_own_centre():
+    """The centre of rotation is half a pixel off that of the pixels, so a turn by 90
+    degrees moves pixel (r, c) to (c, h - r) and leaves one border repeated."""
+    image = jax.random.uniform(jax.random.key(1), (5, 5, 1))
+    turned = warp(image, affine_matrix(**IDENTITY | {"theta": np.pi / 2}))
+    source = np.clip(6 - np.arange(5), 0, 4)
+    expected = np.asarray(image)[source].transpose(1, 0, 2)
+    np.testing.assert_allclose(turned, expected, atol=1e-5)
+
+
+def test_without_settings_nothing_changes(images):
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(augment(images, key, Augmentation(**NONE)), images)
+
+
+def test_a_flip_mirrors_about_half_of_the_images_exactly():
+    images = jax.random.uniform(jax.random.key(0), (400, 2, 3, 1))
+    flipped = augment(images, jax.random.key(1), Augmentation(**NONE | {"flip": True}))
+    same = np.all(np.asarray(flipped == images), axis=(1, 2, 3))
+    mirrored = np.all(np.asarray(flipped == images[:, :, ::-1]), axis=(1, 2, 3))
+    assert np.all(same ^ mirrored)
+    assert 150 < mirrored.sum() < 250
+
+
+@pytest.mark.parametrize(
+    "setting", [{"rotation": 20}, {"shift": 0.3}, {"shear": 9}, {"zoom": 0.3}]
+)
+def test_each_setting_changes_equal_images_differently(setting, images):
+    equal = jnp.broadcast_to(images[:1], images.shape)
+    changed = augment(equal, jax.random.key(0), Augmentation(**NONE | setting))
+    assert changed.shape == images.shape
+    assert len(np.unique(np.asarray(changed).reshape(4, -1), axis=0)) == 4
+    assert images[0].min() <= changed.min()
+    assert changed.max() <= images[0].max()
+
+
+def test_the_key_decides(images):
+    settings = Augmentation()
+    first = augment(images, jax.random.key(5), settings)
+    np.testing.assert_array_equal(first, augment(images, jax.random.key(5), settings))
+    assert not np.array_equal(first, augment(images, jax.random.key(6), settings))

@@ -1,0 +1,164 @@
+import math
+import re
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gpwjax.layers import Depthwise, check_images, depthwise
+
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jnp.float32(np.random.default_rng(seed).normal(size=shape))
+
+
+def depthwise_by_xla(x, kernel, stride, padding):
+    """XLA's grouped convolution, with one channel a group."""
+    return jax.lax.conv_general_dilated(
+        # Not by its own padding: with more zeros than k - 1 on one side, the gradient
+        # that jaxlib 0.10.2 computes on a CPU is wrong.
+        jnp.pad(x, ((0, 0), *padding, (0, 0))),
+        kernel,
+        window_strides=(stride, stride),
+        padding="VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=x.shape[-1],
+    )
+
+
+def gradients(convolution, x, kernel, stride, padding):
+    """Of a drawn combination of all results, with respect to x and kernel."""
+
+    def run(x, kernel):
+        return convolution(x, kernel, stride, padding)
+
+    y, pull_back = jax.vjp(run, x, kernel)
+    return pull_back(normal(2, *y.shape))
+
+
+@st.composite
+def inputs(draw, k):
+    """An image, a k x k kernel and a padding: any that leave at least one result."""
+    zeros = st.integers(0, k)
+    padding = tuple((draw(zeros), draw(zeros)) for _ in range(2))
+    height, width = (draw(st.integers(max(1, k - sum(p)), 9)) for p in padding)
+    x = normal(0, draw(st.integers(1, 2)), height, width, draw(st.integers(1, 4)))
+    return x, normal(1, k, k, 1, x.shape[-1]), padding
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("k", [3, 5])
+@settings(max_examples=6)
+@given(data=st.data())
+def test_depthwise_equals_the_convolution_of_xla(k, stride, data):
+    x, kernel, padding = data.draw(inputs(k))
+    layer = Depthwise(k, stride, padding)
+    y = jax.jit(layer.apply)({"params": {"kernel": kernel}}, x)
+    expected = depthwise_by_xla(x, kernel, stride, padding)
+    chex.assert_trees_all_close(y, expected, **CLOSE)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("k", [3, 5])
+@settings(max_examples=6)
+@given(data=st.data())
+def test_gradients_equal_those_of_the_convolution_of_xla(k, stride, data):
+    x, kernel, padding = data.draw(inputs(k))
+    ours, theirs = (
+        jax.jit(partial(gradients, convolution, stride=stride, padding=padding))
+        for convolution in (depthwise, depthwise_by_xla)
+    )
+    chex.assert_trees_all_close(ours(x, kernel), theirs(x, kernel), **CLOSE)
+
+
+class TestDepthwise(chex.TestCase):
+    def setUp(self):
+        super().setUp()
+        # As the stride-2 layers of MobileNet.
+        self.how = {"stride": 2, "padding": ((0, 1), (0, 1))}
+        self.x, self.kernel = normal(0, 2, 7, 6, 4), normal(1, 3, 3, 1, 4)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_value(self):
+        run = self.variant(partial(depthwise, **self.how))
+        expected = depthwise_by_xla(self.x, self.kernel, **self.how)
+        chex.assert_trees_all_close(run(self.x, self.kernel), expected, **CLOSE)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_gradients(self):
+        run = self.variant(partial(gradients, depthwise, **self.how))
+        expected = gradients(depthwise_by_xla, self.x, self.kernel, **self.how)
+        chex.assert_trees_all_close(run(self.x, self.kernel), expected, **CLOSE)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_values_and_gradients_of_several_nets_at_once_by_vmap(self):
+        layer, nets = Depthwise(3, **self.how), normal(1, 3, 3, 3, 1, 4)
+
+        @jax.value_and_grad
+        def loss(kernel):
+            return (layer.apply({"params": {"kernel": kernel}}, self.x) ** 2).sum()
+
+        one_by_one = [loss(kernel) for kernel in nets]
+        expected = jax.tree.map(lambda *results: jnp.stack(results), *one_by_one)
+        at_once = self.variant(jax.vmap(loss))(nets)
+        chex.assert_trees_all_close(at_once, expected, rtol=1e-5)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_bfloat16_is_near_float32_and_its_gradient_float32(self):
+        def value_and_gradient(dtype, kernel):
+            layer = Depthwise(3, **self.how, dtype=dtype)
+            run = partial(layer.apply, x=self.x)
+            y, pull_back = jax.vjp(run, {"params": {"kernel": kernel}})
+            return y, pull_back(jnp.ones_like(y))
+
+        half = self.variant(partial(value_and_gradient, jnp.bfloat16))(self.kernel)
+        assert [a.dtype for a in jax.tree.leaves(half)] == [jnp.bfloat16, jnp.float32]
+        full = value_and_gradient(None, self.kernel)
+        for near, value in zip(*map(jax.tree.leaves, (half, full)), strict=True):
+            largest = float(jnp.abs(value).max())
+            np.testing.assert_allclose(jnp.float32(near), value, atol=2e-2 * largest)
+
+
+def test_kernels_are_drawn_uniformly_with_the_fans_of_keras():
+    layer, channels = Depthwise(3, 1, ((1, 1), (1, 1))), 2048
+    variables = layer.init(jax.random.key(0), jnp.zeros((1, 1, 1, channels)))
+    kernel = np.asarray(variables["params"]["kernel"])
+    # Keras' kernel is (3, 3, channels, 1): 9 * channels come in, 9 go out.
+    limit = math.sqrt(6 / (9 * channels + 9))
+    assert kernel.shape == (3, 3, 1, channels)
+    assert 0.99 * limit < np.abs(kernel).max() <= limit
+    quartiles = np.quantile(kernel, [0.25, 0.5, 0.75])
+    np.testing.assert_allclose(quartiles / limit, [-0.5, 0, 0.5], atol=0.03)
+
+
+@pytest.mark.parametrize(
+    ("images", "rule"),
+    [
+        (np.zeros((4, 4, 3), np.float32), "(N, H, W, C), got shape (4, 4, 3)"),
+        (np.zeros((1, 4, 4, 3), np.uint8), "floats in [0, 1], got dtype uint8"),
+        (np.zeros((1, 4, 4, 3), bool), "floats in [0, 1], got dtype bool"),
+        (
+            np.zeros((1, 3, 4, 3), np.float32),
+            "at least 4x4 pixels for this net, got 3x4",
+        ),
+        (
+            np.zeros((1, 4, 3, 3), np.float32),
+            "at least 4x4 pixels for this net, got 4x3",
+        ),
+    ],
+)
+def test_check_images_refuses(images, rule):
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        check_images(images, min_size=4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+def test_check_images_takes_floats_of_the_least_size(dtype):
+    check_images(jnp.zeros((1, 4, 5, 3), dtype), min_size=4)

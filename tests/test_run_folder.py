@@ -1,0 +1,72 @@
+"""The run folder and its small files."""
+
+import dataclasses
+
+import pytest
+
+from train.config import DIGITS, RunError
+from train.run_folder import (
+    METRICS,
+    check_run_folder,
+    make_run_folder,
+    read_metrics,
+    write_metrics,
+    write_skipped,
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return dataclasses.replace(DIGITS, run_dir=tmp_path / "runs" / "one")
+
+
+def test_the_same_configuration_finds_its_folder_again(config):
+    check_run_folder(config)
+    make_run_folder(config)
+    check_run_folder(config)
+
+
+def test_where_data_lie_is_no_part_of_the_configuration(config, tmp_path):
+    make_run_folder(config)
+    check_run_folder(dataclasses.replace(config, data_dir=tmp_path))
+
+
+def test_another_configuration_is_refused_naming_each_difference(config):
+    make_run_folder(config)
+    augmentation = dataclasses.replace(config.augmentation, shift=0.2)
+    other = dataclasses.replace(config, batch_size=8, augmentation=augmentation)
+    with pytest.raises(RunError) as error:
+        check_run_folder(other)
+    assert "--batch-size was 16, now 8; --shift was 0.1, now 0.2" in str(error.value)
+
+
+def test_a_folder_with_other_things_is_refused(config):
+    config.folder.mkdir(parents=True)
+    (config.folder / "thesis.txt").write_text("precious")
+    with pytest.raises(RunError, match="not empty and holds no run"):
+        check_run_folder(config)
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(config):
+    config.folder.parent.write_text("a file where the folder should be")
+    with pytest.raises(RunError, match="cannot make run folder"):
+        make_run_folder(config)
+
+
+def test_metrics_are_read_as_they_were_written(tmp_path):
+    rows = [
+        {name: value for value, name in enumerate(METRICS, start=10 * i)}
+        for i in range(3)
+    ]
+    write_metrics(tmp_path, rows)
+    assert read_metrics(tmp_path) == rows
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_without_a_file_there_are_no_metrics(tmp_path):
+    assert read_metrics(tmp_path) == []
+
+
+def test_skipped_files_with_any_name_are_listed(tmp_path):
+    file = write_skipped(tmp_path, [('a,"b".png', "truncated")])
+    assert file.read_text().splitlines() == ["file,reason", '"a,""b"".png",truncated']

@@ -1,0 +1,139 @@
+"""The train step and the evaluation step."""
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from train.config import Augmentation
+from train.step import Metrics, TrainState, as_input, eval_step, train_step
+
+AUGMENTATION = Augmentation(rotation=10, shift=0.1)
+step = partial(train_step, augmentation=AUGMENTATION, image_size=8)
+
+
+class TinyNet(nn.Module):
+    """A net with all that the step must take care of."""
+
+    @nn.compact
+    def __call__(self, x, *, train):
+        x = nn.Conv(8, (3, 3), strides=2)(x)
+        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+        x = nn.Dropout(0.1, deterministic=not train)(x.mean((1, 2)))
+        return nn.Dense(3)(x)
+
+
+MODEL = TinyNet()
+OPTIMIZER = optax.adam(1e-2)
+
+
+def make_state() -> TrainState:
+    variables = MODEL.init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False)
+    state = TrainState.create(
+        apply_fn=MODEL.apply, tx=OPTIMIZER, metrics=Metrics.zero(), **variables
+    )
+    return state.replace(step=jnp.zeros((), jnp.int32))
+
+
+@pytest.fixture
+def batch() -> tuple[np.ndarray, np.ndarray]:
+    """Images of 4x4 pixels whose colour tells the class."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 16).astype(np.int32)
+    images = rng.integers(0, 100, (16, 4, 4, 3))
+    images[np.arange(16), :, :, labels] += 120
+    return images.astype(np.uint8), labels
+
+
+def test_it_learns_and_counts(batch):
+    state = make_state()
+    losses = []
+    for _ in range(30):
+        state, loss = step(state, *batch, jax.random.key(1))
+        losses.append(float(loss))
+    assert losses[-1] < 0.5 * losses[0]
+    assert int(state.step) == 30
+    assert state.metrics.images == 30 * 16
+    np.testing.assert_allclose(
+        state.metrics.means()["loss"], np.mean(losses), rtol=1e-5
+    )
+
+
+def test_it_is_traced_once(batch):
+    traced_once = jax.jit(
+        chex.assert_max_traces(train_step.__wrapped__, n=1),
+        static_argnames=("augmentation", "image_size"),
+    )
+    chex.clear_trace_counter()
+    state = make_state()
+    for _ in range(3):
+        state, _ = traced_once(
+            state, *batch, jax.random.key(1), augmentation=AUGMENTATION, image_size=8
+        )
+
+
+def test_the_state_is_donated(batch):
+    state = make_state()
+    kernel = state.params["Conv_0"]["kernel"]
+    step(state, *batch, jax.random.key(1))
+    assert kernel.is_deleted()
+
+
+def test_what_is_random_depends_on_key_and_step_alone(batch):
+    def after_two(key: int) -> TrainState:
+        state = make_state()
+        for _ in range(2):
+            state, _ = step(state, *batch, jax.random.key(key))
+        return state.params
+
+    chex.assert_trees_all_equal(after_two(1), after_two(1))
+    with pytest.raises(AssertionError):
+        chex.assert_trees_all_equal(after_two(1), after_two(2))
+
+
+def test_two_devices_take_the_step_that_one_takes(batch):
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    state = jax.device_put(make_state(), NamedSharding(mesh, PartitionSpec()))
+    spread = jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))
+    two, two_loss = step(state, *spread, jax.random.key(1))
+    one, one_loss = step(make_state(), *batch, jax.random.key(1))
+    np.testing.assert_allclose(two_loss, one_loss, rtol=1e-6)
+    chex.assert_trees_all_close(
+        (two.params, two.batch_stats, two.metrics),
+        (one.params, one.batch_stats, one.metrics),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_evaluation_leaves_out_what_fills_up_the_batch(batch):
+    images, labels = batch
+    state = make_state()
+    logits = MODEL.apply(
+        {"params": state.params, "batch_stats": state.batch_stats},
+        as_input(jnp.asarray(images), 8),
+        train=False,
+    )
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    weights = (np.arange(16) < 5).astype(np.float32)
+    metrics, predicted = eval_step(
+        state, Metrics.zero(), images, labels, weights, image_size=8
+    )
+    right = np.asarray(logits.argmax(-1)) == labels
+    assert metrics.images == 5
+    assert metrics.correct == right[:5].sum()
+    np.testing.assert_allclose(metrics.loss, losses[:5].sum(), rtol=1e-5)
+    np.testing.assert_array_equal(predicted, logits.argmax(-1))
+
+
+def test_input_is_enlarged_by_nearest_neighbour():
+    image = np.array([[0, 51], [102, 255]], np.uint8)[None, :, :, None]
+    expected = np.array([[0, 0.2], [0.4, 1]]).repeat(2, 0).repeat(2, 1)
+    actual = as_input(jnp.asarray(image), 4)[0, :, :, 0]
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
