@@ -1,8 +1,8 @@
 """From a weights file to class probabilities."""
 
 import os
-from collections.abc import Iterable
-from functools import cached_property
+from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -46,17 +46,24 @@ class Classifier:
         prepared = [fit(fit(as_float(x), stored_size), size) for x in images]
         probabilities = np.zeros((len(prepared), len(self.classes)), np.float32)
         for start in range(0, len(prepared), BATCH_SIZE):
-            batch = np.stack(prepared[start : start + BATCH_SIZE])
-            probabilities[start : start + BATCH_SIZE] = self._probabilities(batch)
+            batch = prepared[start : start + BATCH_SIZE]
+            # Few sizes, since each is compiled: a power of two.
+            filled = batch + batch[:1] * (
+                (1 << (len(batch) - 1).bit_length()) - len(batch)
+            )
+            result = self._probabilities(np.stack(filled))
+            probabilities[start : start + BATCH_SIZE] = result[: len(batch)]
         return probabilities
 
     @cached_property
-    def _probabilities(self):
-        def probabilities(images: jax.Array) -> jax.Array:
-            logits = self.model.apply(self.variables, images, train=False)
-            return jax.nn.softmax(logits)
+    def _probabilities(self) -> Callable[[np.ndarray], jax.Array]:
+        """Images (N, size, size, 3) -> (N, classes), compiled for each N."""
 
-        return jax.jit(probabilities)
+        @jax.jit
+        def probabilities(variables: dict, images: jax.Array) -> jax.Array:
+            return jax.nn.softmax(self.model.apply(variables, images, train=False))
+
+        return partial(probabilities, jax.device_put(self.variables))
 
 
 def load(path: str | os.PathLike) -> Classifier:

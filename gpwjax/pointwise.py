@@ -123,9 +123,11 @@ class GroupedPointwise(nn.Module):
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (features,), self.param_dtype)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        x = x.reshape(*x.shape[:-1], groups, -1)
-        y = jnp.einsum("...gi,gio->...go", x, kernel)
-        y = y.reshape(*y.shape[:-2], features)
+        # Groups first, as XLA:CPU's batched product has them: with the einsum
+        # "...gi,gio->...go" a train step takes a quarter longer.
+        grouped = x.reshape(-1, groups, in_features // groups).swapaxes(0, 1)
+        y = jnp.einsum("gni,gio->gno", grouped, kernel)
+        y = y.swapaxes(0, 1).reshape(*x.shape[:-1], features)
         return y if bias is None else y + bias
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from gpwjax.models import create_model, list_models
-
-RESERVED = ("model", "classes", "image_size")
 
 
 def save(
@@ -86,7 +85,8 @@ def read(path: str | os.PathLike) -> tuple[nn.Module, dict, dict[str, Any]]:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about = {name: json.loads(value) for name, value in header.items()}
-        model = create_model(**{**about["model"], "dtype": about["model"]["dtype"]})
+        model = create_model(**about["model"])
+        about["classes"], about["image_size"]  # noqa: B018  (must be there)
     except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a weights file of gpwjax: {error}") from error
     check_arrays(arrays, model)
@@ -99,20 +99,13 @@ def model_settings(model: nn.Module) -> dict[str, Any]:
     Raises:
       ValueError: it makes no such model.
     """
-    for name in list_models():
-        try:
-            settings = {
-                "name": name,
-                "classes": model.classes,
-                "min_channels": model.min_channels,
-                "small_images": model.small_images,
-                "dtype": None if model.dtype is None else jnp.dtype(model.dtype).name,
-                "batch_norm_momentum": model.batch_norm_momentum,
-            }
-            if create_model(**{**settings, "dtype": model.dtype}) == model:
-                return settings
-        except AttributeError:
-            break
+    arguments = [name for name in signature(create_model).parameters if name != "name"]
+    if all(hasattr(model, name) for name in arguments):
+        settings = {name: getattr(model, name) for name in arguments}
+        for name in list_models():
+            if create_model(name, **settings) == model:
+                dtype = None if model.dtype is None else jnp.dtype(model.dtype).name
+                return {"name": name, **settings, "dtype": dtype}
     raise ValueError(
         f"only models of create_model can be saved, got {type(model).__name__}"
     )

@@ -37,7 +37,7 @@ def test_another_configuration_is_refused_naming_each_difference(config):
     other = dataclasses.replace(config, batch_size=8, augmentation=augmentation)
     with pytest.raises(RunError) as error:
         check_run_folder(other)
-    assert "--batch-size was 16, now 8; --shift was 0.1, now 0.2" in str(error.value)
+    assert "--batch-size was 32, now 8; --shift was 0.1, now 0.2" in str(error.value)
 
 
 def test_a_folder_with_other_things_is_refused(config):

@@ -24,11 +24,14 @@ def main() -> int:
     stop = StopRequest()
     try:
         # Imported here, since JAX and all that it needs take seconds.
+        from absl import logging as absl_logging
         from tqdm.contrib.logging import logging_redirect_tqdm
 
         from train.compilation import use_compilation_cache
         from train.loop import fit
 
+        # Where TFDS and Orbax say what only their developers want to know.
+        absl_logging.set_verbosity(absl_logging.ERROR)
         use_compilation_cache()
         with logging_redirect_tqdm():
             result = fit(config, stop)

@@ -129,8 +129,8 @@ class Config:
         """The run folder."""
         if self.run_dir is not None:
             return self.run_dir
-        name = f"{Path(self.data).name}-{self.model}-{self.variant}-seed{self.seed}"
-        return Path("runs") / name
+        data = Path(self.data).absolute().name
+        return Path("runs", f"{data}-{self.model}-{self.variant}-seed{self.seed}")
 
     def to_json(self) -> dict[str, Any]:
         """What the result of a run depends on: all but where things are."""
@@ -144,11 +144,11 @@ DIGITS = Config(
     data="digits",
     image_size=8,
     small_images=True,
-    batch_norm_momentum=0.9,
-    epochs=24,
-    batch_size=16,
+    batch_norm_momentum=0.95,
+    epochs=36,
+    batch_size=32,
     optimizer="adam",
-    cycle_epochs=24,
+    cycle_epochs=36,
     augmentation=Augmentation(flip=False, rotation=10, shift=0.1, shear=0, zoom=0.1),
 )
 

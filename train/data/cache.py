@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
-from tqdm import tqdm
 
 from gpwjax.inference import as_float, fit
 from train.data.source import Source, UnreadableImageError, digest_of
+from train.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def write_arrays(source: Source, size: int, folder: Path) -> None:
     numbers = iter(range(source.count))
     with (
         ThreadPoolExecutor() as pool,
-        tqdm(total=source.count, unit="img", desc=f"decoding {source.name}") as bar,
+        progress_bar(f"decoding {source.name}", source.count) as bar,
     ):
         # In chunks, since map() reads ahead without end.
         while chunk := list(itertools.islice(numbers, CHUNK)):
