@@ -22,7 +22,7 @@ class Classifier:
       model: the net, as of `create_model`.
       variables: its parameters and batch statistics, as trained.
       classes: the names of the classes, in the order of the probabilities.
-      metadata: all else that the file says, `image_size` among it.
+      metadata: all that the file says, `image_size` among it.
     """
 
     def __init__(self, model: nn.Module, variables: dict, metadata: dict[str, Any]):

@@ -81,7 +81,7 @@ def read_hdf5(path: str | os.PathLike) -> dict[str, np.ndarray]:
     def collect(name: str, item: h5py.Group | h5py.Dataset) -> None:
         # Stored as LAYER/LAYER/ARRAY:0, where LAYER itself may hold slashes.
         if isinstance(item, h5py.Dataset):
-            layer, array = name.rsplit("/", 1)
+            layer, _, array = name.rpartition("/")
             weights[f"{layer[: len(layer) // 2]}/{array}"] = item[()]
 
     try:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from gpwjax.mobilenet import MobileNet
@@ -48,7 +49,8 @@ def create_model(
         classes=classes,
         min_channels=min_channels,
         small_images=small_images,
-        dtype=dtype,
+        # One form of each dtype, so that equal settings give equal nets.
+        dtype=None if dtype is None else jnp.dtype(dtype),
         batch_norm_momentum=batch_norm_momentum,
     )
 

@@ -13,9 +13,11 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save as serialize
 
 from gpwjax.models import create_model, list_models
+
+HEADER = "gpwjax"  # the entry of the file's header that describes the net
 
 
 def save(
@@ -42,6 +44,7 @@ def save(
       ValueError: the model does not come from `create_model`, the variables are not
         its own, the number of class names is not its number of classes, or a value of
         the metadata is not of a JSON type.
+      OSError: the file cannot be written.
     """
     classes = [str(name) for name in classes]
     settings = model_settings(model)
@@ -50,7 +53,8 @@ def save(
             f"classes must name the net's {settings['classes']} classes, got "
             f"{len(classes)} names"
         )
-    arrays = {name: np.asarray(a) for name, a in flatten(variables).items()}
+    # In C order, since safetensors writes an array's memory as it lies.
+    arrays = {n: np.asarray(a, order="C") for n, a in flatten(variables).items()}
     check_arrays(arrays, model)
     about = {
         "model": settings,
@@ -59,13 +63,14 @@ def save(
         **metadata,
     }
     try:
-        header = {name: json.dumps(value) for name, value in about.items()}
+        # One entry: safetensors writes several in random order.
+        header = {HEADER: json.dumps(about)}
     except TypeError as error:
         raise ValueError(f"metadata must be of JSON types: {error}") from error
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(arrays, unfinished, metadata=header)
+        unfinished.write_bytes(serialize(arrays, metadata=header))
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -82,12 +87,12 @@ def read(path: str | os.PathLike) -> tuple[nn.Module, dict, dict[str, Any]]:
         raise FileNotFoundError(f"no weights file {path}")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            about = json.loads((file.metadata() or {})[HEADER])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about = {name: json.loads(value) for name, value in header.items()}
         model = create_model(**about["model"])
-        about["classes"], about["image_size"]  # noqa: B018  (must be there)
-    except (SafetensorError, json.JSONDecodeError, KeyError, TypeError) as error:
+        if len(about["classes"]) != model.classes or about["image_size"] < 1:
+            raise ValueError("its classes or its image size do not fit the net")
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a weights file of gpwjax: {error}") from error
     check_arrays(arrays, model)
     return model, unflatten(arrays), about

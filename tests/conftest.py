@@ -46,8 +46,13 @@ def draw_variables() -> Callable[..., dict]:
             if name in ("scale", "var"):
                 drawn = rng.uniform(0.5, 1.5, like.shape)
             else:
-                inputs = math.prod(like.shape[-4:-1]) if name == "kernel" else 16
-                drawn = rng.normal(0, inputs**-0.5, like.shape)
+                deviation = 0.1
+                if name == "kernel":
+                    # So that small changes of an image neither fade nor explode on
+                    # the way through a MobileNet (tried).
+                    axes = -4 if like.ndim == 4 else -2  # of the inputs of a feature
+                    deviation = math.sqrt(3 / math.prod(like.shape[axes:-1]))
+                drawn = rng.normal(0, deviation, like.shape)
             return drawn.astype(like.dtype)
 
         init = partial(module.init, **kwargs)

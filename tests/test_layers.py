@@ -86,13 +86,13 @@ class TestDepthwise(chex.TestCase):
         self.x, self.kernel = normal(0, 2, 7, 6, 4), normal(1, 3, 3, 1, 4)
 
     @chex.variants(with_jit=True, without_jit=True)
-    def test_value(self):
+    def test_value_equals_xlas(self):
         run = self.variant(partial(depthwise, **self.how))
         expected = depthwise_by_xla(self.x, self.kernel, **self.how)
         chex.assert_trees_all_close(run(self.x, self.kernel), expected, **CLOSE)
 
     @chex.variants(with_jit=True, without_jit=True)
-    def test_gradients(self):
+    def test_gradients_equal_xlas(self):
         run = self.variant(partial(gradients, depthwise, **self.how))
         expected = gradients(depthwise_by_xla, self.x, self.kernel, **self.how)
         chex.assert_trees_all_close(run(self.x, self.kernel), expected, **CLOSE)

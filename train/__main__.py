@@ -4,6 +4,7 @@ import logging
 import sys
 
 from train.config import RunError, parse
+from train.runtime import use_compilation_cache, use_huge_pages
 from train.stop import Stopped, StopRequest
 
 log = logging.getLogger("train")
@@ -11,6 +12,7 @@ log = logging.getLogger("train")
 
 def main() -> int:
     """Runs the program; the exit status."""
+    use_huge_pages()
     config = parse(sys.argv[1:])
     logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
     log.setLevel(logging.INFO)
@@ -27,7 +29,6 @@ def main() -> int:
         from absl import logging as absl_logging
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        from train.compilation import use_compilation_cache
         from train.loop import fit
 
         # Where TFDS and Orbax say what only their developers want to know.

@@ -1,0 +1,302 @@
+import importlib.util
+import re
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+
+from gpwjax import count, create_model, from_keras
+from gpwjax.mobilenet import MobileNet
+
+# min_channels -> trainable parameters, all parameters, multiply-accumulates, of the
+# paper's code with 10 classes at 224x224.
+COUNTS = {
+    None: (3_217_226, 3_239_114, 567_726_592),
+    16: (244_298, 274_122, 90_051_072),
+    32: (403_018, 432_842, 151_867_904),
+    64: (718_410, 748_234, 249_811_456),
+    128: (1_324_362, 1_353_930, 368_628_224),
+}
+
+# Reference of `shared` -> min_channels.
+REFERENCES = {"mobilenet_none_224": None, "mobilenet_16ch_224_paper": 16}
+
+# Our module -> its layer in Keras; {} is the number of the block, from 1.
+DENSE_LAYERS = {
+    "stem": "conv1",
+    "stem_norm": "conv1_bn",
+    "depthwise": "conv_dw_{}",
+    "depthwise_norm": "conv_dw_{}_bn",
+    "pointwise/K": "conv_pw_{}",
+    "pointwise/BatchNorm_0": "conv_pw_{}_bn",
+    "pointwise": "conv_pw_{}_relu",
+    "head": "conv_preds",
+}
+GROUPED_LAYERS = DENSE_LAYERS | {
+    "pointwise/K": "conv_pw_{}_bn_conv",
+    "pointwise/BatchNorm_0": "conv_pw_{}_bn_bn",
+    "pointwise/L": "conv_pw_{}_bn_group_interconn_conv",
+    "pointwise/BatchNorm_1": "conv_pw_{}_bn_group_interconn_bn",
+    "pointwise": "conv_pw_{}_bn_inter_group_add",
+}
+WITHOUT_L = GROUPED_LAYERS | {"pointwise": "conv_pw_{}_bn_group_interleaved"}
+
+
+@pytest.mark.parametrize("min_channels", COUNTS)
+def test_counts_of_the_paper(min_channels):
+    counts = count(create_model("mobilenet", 10, min_channels))
+    assert (counts.params, counts.params_total, counts.macs) == COUNTS[min_channels]
+
+
+@pytest.mark.parametrize("min_channels", [None, 16])
+@pytest.mark.parametrize("classes", [1, 100, 1000])
+def test_each_class_adds_1024_weights_and_a_bias(classes, min_channels):
+    counts = count(create_model("mobilenet", classes, min_channels))
+    params, total, macs = COUNTS[min_channels]
+    more = classes - 10
+    assert counts.params == params + 1025 * more
+    assert counts.params_total == total + 1025 * more
+    assert counts.macs == macs + 1024 * more
+
+
+def test_dense_net_of_1000_classes_has_the_parameters_of_keras_mobilenet():
+    assert count(create_model("mobilenet", 1000)).params == 4_231_976
+
+
+@pytest.mark.parametrize("min_channels", [1024, 4096])
+def test_groups_of_all_channels_are_the_dense_net(min_channels):
+    assert count(create_model("mobilenet", 10, min_channels)) == count(
+        create_model("mobilenet", 10)
+    )
+
+
+def all_outputs(model, variables, images):
+    """Path of each module, such as block0/pointwise/K ("" is the net) -> its output."""
+    _, state = model.apply(variables, images, train=False, capture_intermediates=True)
+    return {
+        "/".join(path[:-1]): output
+        for path, (output,) in flatten_dict(state["intermediates"]).items()
+    }
+
+
+@pytest.fixture(scope="module", params=REFERENCES)
+def reference(request, shared):
+    """The authors' net as arrays, and the outputs of all modules of the same net."""
+    folder = shared / "reference"
+    spec = importlib.util.spec_from_file_location("draw", folder / "draw_weights.py")
+    draw_weights = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(draw_weights)
+
+    with np.load(folder / f"{request.param}.npz") as file:
+        authors = dict(file)
+    names = [str(name) for name in authors["weight_name"]]
+    drawn = draw_weights.draw(names, authors["weight_shape"], soft=True)
+    model = create_model("mobilenet", 10, REFERENCES[request.param])
+    variables = from_keras(model, dict(zip(names, drawn, strict=True)))
+    outputs = jax.jit(partial(all_outputs, model))(variables, draw_weights.images(224))
+    return authors, jax.device_get(outputs)
+
+
+def test_logits_equal_the_authors(reference):
+    authors, outputs = reference
+    np.testing.assert_allclose(outputs[""], authors["soft_logits64"], rtol=0, atol=1e-4)
+
+
+def test_every_layer_equals_the_authors(reference):
+    authors, outputs = reference
+    rows = {str(name): row for row, name in enumerate(authors["layer_name"])}
+    ours = {}  # row -> output, in the order of the net
+    for path, output in outputs.items():
+        block, _, part = path.partition("/")
+        layers = DENSE_LAYERS
+        if "conv_pw_1_bn_conv" in rows:
+            layers = GROUPED_LAYERS if f"{block}/pointwise/L" in outputs else WITHOUT_L
+        number = int(block.removeprefix("block")) + 1 if part else None
+        if (part or path) in layers:
+            ours[rows[layers[part or path].format(number)]] = output
+
+    computed = {"Conv2D", "DepthwiseConv2D", "BatchNormalization"}
+    classes = authors["layer_class"]
+    assert {row for row, kind in enumerate(classes) if kind in computed} <= set(ours)
+    for row in sorted(ours):
+        # The probe is 8 channels of the pixel in the middle of the first image.
+        pixel = ours[row][0]
+        while pixel.ndim > 1:
+            pixel = pixel[len(pixel) // 2]
+        np.testing.assert_allclose(
+            [ours[row].mean(), ours[row].std(), *pixel[:8]],
+            [authors[f"soft_layer_{of}"][row] for of in ("mean", "std")]
+            + list(authors["soft_layer_probe"][row]),
+            rtol=0,
+            atol=1e-4,
+            err_msg=authors["layer_name"][row],
+        )
+
+
+@pytest.mark.parametrize(
+    ("small_images", "sizes"),
+    [
+        # Image, stem, the depthwise layers of stride 2, last map.
+        (False, (224, 112, 56, 28, 14, 7, 7)),
+        (False, (33, 16, 8, 4, 2, 1, 1)),
+        (False, (32, 16, 8, 4, 2, 1, 1)),
+        (True, (32, 32, 32, 32, 16, 8, 8)),
+        (True, (9, 9, 9, 9, 4, 2, 2)),
+        (True, (8, 8, 8, 8, 4, 2, 2)),
+        (True, (4, 4, 4, 4, 2, 1, 1)),
+    ],
+)
+def test_sizes_of_the_maps(small_images, sizes):
+    image, stem, *strided, last = sizes
+    layers = count(
+        create_model("mobilenet", 10, 16, small_images), (image, image, 3)
+    ).layers
+    shapes = {layer.name: layer.output_shape for layer in layers}
+    assert shapes["stem"] == (stem, stem, 32)
+    for size, block in zip(strided, (1, 3, 5, 11), strict=True):
+        assert shapes[f"block{block}/depthwise"][:2] == (size, size)
+    assert shapes["block12/pointwise/K"] == (last, last, 1024)
+
+
+def test_maps_may_be_oblong():
+    layers = count(create_model("mobilenet", 10), (64, 96, 3)).layers
+    assert layers[-2].output_shape == (2, 3, 1024)
+
+
+@pytest.mark.parametrize(
+    ("small_images", "shape", "dtype", "rule"),
+    [
+        (False, (1, 31, 32, 3), np.float32, "at least 32x32 pixels for this net"),
+        (False, (1, 32, 31, 3), np.float32, "at least 32x32 pixels for this net"),
+        (True, (1, 3, 4, 3), np.float32, "at least 4x4 pixels for this net, got 3x4"),
+        (True, (1, 8, 8, 3), np.uint8, "must be floats in [0, 1], got dtype uint8"),
+        (True, (8, 8, 3), np.float32, "must be (N, H, W, C), got shape (8, 8, 3)"),
+    ],
+)
+def test_refuses_images(small_images, shape, dtype, rule):
+    model = create_model("mobilenet", 10, small_images=small_images)
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        model.init(jax.random.key(0), np.zeros(shape, dtype), train=False)
+
+
+def test_refuses_min_channels_below_1():
+    with pytest.raises(ValueError, match="min_channels must be .* at least 1, got 0"):
+        count(MobileNet(10, min_channels=0))
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in", "fan_out"), [("stem", 9 * 3, 9 * 32), ("head", 1024, 10)]
+)
+def test_stem_and_head_are_drawn_glorot_uniform(layer, fan_in, fan_out):
+    init = partial(create_model("mobilenet", 10).init, train=False)
+    images = jnp.zeros((1, 32, 32, 3))
+    # jit leaves out the other layers, which are not asked for.
+    params = jax.jit(lambda key: init(key, images)["params"][layer])(jax.random.key(0))
+    limit = (6 / (fan_in + fan_out)) ** 0.5
+    assert 0.98 * limit < np.abs(params["kernel"]).max() <= limit
+    assert not np.any(params.get("bias", 0))
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(1).uniform(0, 1, (4, 8, 8, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def variables(draw_variables, images):
+    return draw_variables(small_net(), images, train=False)
+
+
+def small_net(**settings):
+    return create_model("mobilenet", 10, 16, small_images=True, **settings)
+
+
+def train(model, variables, images):
+    return model.apply(
+        variables,
+        images,
+        train=True,
+        rngs={"dropout": jax.random.key(0)},
+        mutable=["batch_stats"],
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(variables, images):
+    """The gradients of a loss, and the new batch statistics."""
+
+    def loss(params):
+        logits, updated = train(small_net(), variables | {"params": params}, images)
+        return (logits**2).mean(), updated["batch_stats"]
+
+    run = jax.jit(jax.grad(loss, has_aux=True))
+    return jax.device_get(run(variables["params"]))
+
+
+def test_training_changes_all_batch_statistics(trained, variables):
+    _, stats = trained
+    before = jax.tree.leaves(variables["batch_stats"])
+    after = jax.tree.leaves(stats)
+    assert all((new != old).all() for new, old in zip(after, before, strict=True))
+
+
+def test_training_gives_each_parameter_a_finite_gradient(trained):
+    gradients = jax.tree.leaves(trained[0])
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
+    assert all(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize(("setting", "momentum"), [(None, 0.99), (0.9, 0.9)])
+def test_running_statistics_decay_by_the_momentum(variables, images, setting, momentum):
+    model = small_net(batch_norm_momentum=setting)
+    stem = jax.jit(
+        lambda: train(model, variables, images)[1]["batch_stats"]["stem_norm"]
+    )()
+    maps = jax.lax.conv_general_dilated(
+        images,
+        variables["params"]["stem"]["kernel"],
+        window_strides=(1, 1),
+        padding="SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+    # Flax's variance is the biased one (Keras' is not).
+    batch = {"mean": maps.mean((0, 1, 2)), "var": maps.var((0, 1, 2))}
+    expected = jax.tree.map(
+        lambda old, new: momentum * old + (1 - momentum) * new,
+        variables["batch_stats"]["stem_norm"],
+        batch,
+    )
+    chex.assert_trees_all_close(stem, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_keeps_parameters_statistics_and_logits_float32(images):
+    model = small_net(dtype=jnp.bfloat16)
+    variables = jax.eval_shape(
+        partial(model.init, train=False), jax.random.key(0), images
+    )
+    trained = jax.eval_shape(partial(train, model), variables, images)
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves((variables, trained))}
+    assert dtypes == {jnp.dtype("float32")}
+
+
+def test_bfloat16_is_the_dtype_of_all_layers_before_the_pooling(variables, images):
+    model = small_net(dtype=jnp.bfloat16)
+    outputs = jax.eval_shape(partial(all_outputs, model), variables, images)
+    full = {path for path, output in outputs.items() if output.dtype != jnp.bfloat16}
+    assert full == {"Dropout_0", "head", ""}
+
+
+def test_bfloat16_gives_logits_near_those_of_float32(draw_variables, images):
+    def net(dtype):
+        return create_model("mobilenet", 10, small_images=True, dtype=dtype)
+
+    variables = draw_variables(net(None), images, train=False)
+    half, full = (
+        jax.jit(partial(net(dtype).apply, train=False))(variables, images)
+        for dtype in (jnp.bfloat16, None)
+    )
+    np.testing.assert_allclose(half, full, rtol=0, atol=0.1 * np.abs(full).max())
