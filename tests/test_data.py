@@ -116,6 +116,15 @@ def test_the_cache_is_used_again_and_follows_its_source(tmp_path, cache):
     assert len(load(tmp_path / "set").labels) == 21
 
 
+def test_a_cache_that_cannot_be_written_is_an_error(tmp_path, cache):
+    draw(tmp_path / "set", "red", 10)
+    draw(tmp_path / "set", "green", 10)
+    cache.parent.mkdir(parents=True)
+    cache.write_text("a file where the folder should be")
+    with pytest.raises(RunError, match="cannot use the cache of images"):
+        load(tmp_path / "set")
+
+
 def test_a_failed_preparation_leaves_nothing(tmp_path, cache, monkeypatch):
     draw(tmp_path / "set", "red", 10)
     draw(tmp_path / "set", "green", 10)

@@ -4,7 +4,7 @@ import logging
 import sys
 
 from train.config import RunError, parse
-from train.runtime import use_compilation_cache, use_huge_pages
+from train.runtime import keep_memory, use_compilation_cache
 from train.stop import Stopped, StopRequest
 
 log = logging.getLogger("train")
@@ -12,7 +12,7 @@ log = logging.getLogger("train")
 
 def main() -> int:
     """Runs the program; the exit status."""
-    use_huge_pages()
+    keep_memory()
     config = parse(sys.argv[1:])
     logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
     log.setLevel(logging.INFO)

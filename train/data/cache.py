@@ -13,6 +13,7 @@ import numpy as np
 import platformdirs
 
 from gpwjax.inference import as_float, fit
+from train.config import RunError
 from train.data.source import Source, UnreadableImageError, digest_of
 from train.progress import progress_bar
 
@@ -37,18 +38,27 @@ def cached_arrays(source: Source, image_size: int) -> Arrays:
 
     That is `image_size`, or the images' own where all have one and it is smaller: those
     are enlarged on the device, in the step.
+
+    Raises:
+      RunError: the cache folder cannot be used.
     """
     size = min(image_size, source.size or image_size)
     digest = digest_of([FORMAT, source.digest, source.classes, source.splits])[:16]
     folder = cache_dir() / f"{source.name}-{size}-{digest}"
-    if not folder.is_dir():
-        decode(source, size, folder)
-    about = json.loads((folder / "about.json").read_text())
-    return Arrays(
-        images=np.load(folder / "images.npy", mmap_mode="r"),
-        labels=np.load(folder / "labels.npy"),
-        skipped=[tuple(entry) for entry in about["skipped"]],
-    )
+    try:
+        if not folder.is_dir():
+            decode(source, size, folder)
+        about = json.loads((folder / "about.json").read_text())
+        return Arrays(
+            images=np.load(folder / "images.npy", mmap_mode="r"),
+            labels=np.load(folder / "labels.npy"),
+            skipped=[tuple(entry) for entry in about["skipped"]],
+        )
+    except OSError as error:
+        raise RunError(
+            f"cannot use the cache of images {folder}: {error}. $XDG_CACHE_HOME may "
+            "name another place"
+        ) from error
 
 
 def cache_dir() -> Path:
