@@ -13,7 +13,7 @@ MALLOC = {
 
 
 def keep_memory() -> None:
-    """Starts the program again with settings of malloc, unless $GLIBC_TUNABLES has some.
+    """Starts the program again with settings of malloc, unless there are some.
 
     XLA:CPU asks for the memory of a step anew in each step, and glibc would have the
     kernel hand it out page by page: 98 ms a step on the digits instead of 58.
