@@ -148,7 +148,7 @@ DIGITS = Config(
     batch_size=32,
     optimizer="adam",
     cycle_epochs=48,
-    augmentation=Augmentation(flip=False, rotation=10, shift=0.1, shear=0, zoom=0.1),
+    augmentation=Augmentation(flip=False, rotation=15, shift=0.1, shear=10, zoom=0.15),
 )
 
 
