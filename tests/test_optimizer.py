@@ -28,6 +28,7 @@ def test_a_cycle_of_another_length_is_stretched():
         learning_rate(np.arange(0, 50, 2), cycle_epochs=50), CYCLE, rtol=1e-5
     )
     assert learning_rate(60, cycle_epochs=50) == learning_rate(10, cycle_epochs=50)
+    np.testing.assert_allclose(learning_rate(13, cycle_epochs=50), 4e-3, rtol=1e-6)
 
 
 def test_the_rate_scales_the_cycle():

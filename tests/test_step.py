@@ -23,7 +23,7 @@ class TinyNet(nn.Module):
 
     @nn.compact
     def __call__(self, x, *, train):
-        x = nn.Conv(8, (3, 3), strides=2)(x)
+        x = nn.Conv(8, (3, 3), strides=2, use_bias=False)(x)
         x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
         x = nn.Dropout(0.1, deterministic=not train)(x.mean((1, 2)))
         return nn.Dense(3)(x)

@@ -31,4 +31,4 @@ def learning_rate(
     stretched.
     """
     e = (jnp.asarray(epoch) % cycle_epochs) * (25 / cycle_epochs)
-    return lr * jnp.where(e < 7, 1 + 0.5 * e, 4 * 0.85 ** (e - 7))
+    return lr * jnp.where(e < 7, jnp.minimum(1 + 0.5 * e, 4), 4 * 0.85 ** (e - 7))
