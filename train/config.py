@@ -144,10 +144,10 @@ DIGITS = Config(
     image_size=8,
     small_images=True,
     batch_norm_momentum=0.95,
-    epochs=40,
+    epochs=48,
     batch_size=32,
     optimizer="adam",
-    cycle_epochs=40,
+    cycle_epochs=48,
     augmentation=Augmentation(flip=False, rotation=15, shift=0.1, shear=10, zoom=0.15),
 )
 
