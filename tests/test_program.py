@@ -154,3 +154,11 @@ def test_what_cannot_run_is_one_line_and_leaves_no_folder(start, tmp_path):
     assert "error: there is no data set 'unknown'" in output
     assert "Traceback" not in output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_the_default_run_learns_the_digits(start, tmp_path, seed):
+    finish(start("--seed", seed, "--run-dir", tmp_path / "run"))
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["test_accuracy"] >= 0.97
