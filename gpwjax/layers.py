@@ -1,6 +1,7 @@
-"""What several nets share: the depthwise convolution and the check of their input."""
+"""What several nets share: the depthwise convolution, squeeze-and-excitation, the
+inverted residual block, pooling, and the check of their input."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -8,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
+
+Activation = Callable[[jax.Array], jax.Array]
 
 # Rows and columns of zeros (before, after) on the vertical and the horizontal axis.
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -107,6 +110,122 @@ def depthwise_backward(
 
 
 depthwise.defvjp(depthwise_forward, depthwise_backward)
+
+
+class SqueezeExcite(nn.Module):
+    """Squeeze-and-excitation: a factor for each channel, from the channels' means.
+
+    (N, H, W, C) -> (N, H, W, C). Hu et al., arXiv 1709.01507.
+
+    Attributes:
+      features: width between the two pointwise layers.
+      activation: after the first of them.
+      gate: after the second, gives the factors.
+      pointwise: makes a pointwise layer, a `Pointwise` with the net's settings.
+    """
+
+    features: int
+    activation: Activation
+    gate: Activation
+    pointwise: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        pointwise = partial(self.pointwise, use_bias=True, norm=None)
+        factors = x.mean((1, 2), keepdims=True)
+        factors = pointwise(self.features, activation=self.activation, name="reduce")(
+            factors
+        )
+        factors = pointwise(x.shape[-1], activation=self.gate, name="expand")(factors)
+        return x * factors
+
+
+class InvertedResidual(nn.Module):
+    """Expand, depthwise, squeeze-and-excitation, project, with a way around them.
+
+    (N, H, W, C) -> (N, H', W', features). The way around is there where the stride is 1
+    and C = features. Sandler et al., arXiv 1801.04381, Fig. 4; Howard et al., arXiv
+    1905.02244, Fig. 4.
+
+    Attributes:
+      features: number of output channels.
+      expanded: number of channels of the depthwise convolution; not expanded where the
+        input has as many.
+      kernel_size, stride: of the depthwise convolution.
+      activation: of the expansion and of the depthwise convolution.
+      squeeze: makes the squeeze-and-excitation of a width; None: without.
+      drop_rate: share of the images for which training drops all but the way around
+        (drop-connect).
+      pointwise: makes a pointwise layer, a `Pointwise` with the net's settings.
+      depthwise: makes a `Depthwise` with the net's settings.
+      norm: makes the normalisation after the depthwise convolution.
+    """
+
+    features: int
+    expanded: int
+    kernel_size: int
+    stride: int
+    activation: Activation
+    squeeze: Callable[..., nn.Module] | None
+    drop_rate: float
+    pointwise: Callable[..., nn.Module]
+    depthwise: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module]
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
+        x = inputs
+        if self.expanded != x.shape[-1]:
+            x = self.pointwise(
+                self.expanded, activation=self.activation, name="expand"
+            )(x)
+        padding = keras_padding(x.shape, self.kernel_size, self.stride)
+        x = self.depthwise(self.kernel_size, self.stride, padding, name="depthwise")(x)
+        x = self.activation(self.norm(name="depthwise_norm")(x))
+        if self.squeeze is not None:
+            x = self.squeeze(name="squeeze_excite")(x)
+        x = self.pointwise(self.features, name="project")(x)
+        if self.stride != 1 or x.shape != inputs.shape:
+            return x
+        drop = nn.Dropout(self.drop_rate, broadcast_dims=(1, 2, 3))
+        return inputs + drop(x, deterministic=not train)
+
+
+def keras_padding(shape: tuple[int, ...], kernel_size: int, stride: int) -> Padding:
+    """Zeros around (N, H, W, C) for a convolution in Keras' EfficientNet and MobileNet
+    V3, which keep ceil(size / stride) rows and columns.
+
+    With a stride of 2 and an even size there is one row less above than below.
+    """
+    half = kernel_size // 2
+    height, width = ((half - (stride == 2 and n % 2 == 0), half) for n in shape[1:3])
+    return height, width
+
+
+def small_image_strides(strides: Sequence[int], small_images: bool) -> list[int]:
+    """The strides of a net's layers: for small images the first three 2s become 1s.
+
+    The paper's form of EfficientNet for 32x32 pixels.
+    """
+    strides = list(strides)
+    if small_images:
+        for i in [i for i, stride in enumerate(strides) if stride == 2][:3]:
+            strides[i] = 1
+    return strides
+
+
+def round_channels(channels: float) -> int:
+    """The nearest multiple of 8, or the next one where that is below 90%.
+
+    Howard et al.'s rule for the widths of MobileNet V3 and EfficientNet.
+    """
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+def global_average(x: jax.Array) -> jax.Array:
+    """Means over the pixels, in float32 at least: (N, H, W, C) -> (N, C)."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
 
 
 def check_images(images: jax.Array, min_size: int) -> None:

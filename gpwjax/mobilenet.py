@@ -4,35 +4,29 @@ Howard et al.: MobileNets, arXiv 1704.04861, Table 1; kMobileNet: Schuler et al.
 28(1), 2022.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from gpwjax.layers import Depthwise, check_images
+from gpwjax.layers import (
+    Depthwise,
+    Padding,
+    check_images,
+    global_average,
+    small_image_strides,
+)
 from gpwjax.pointwise import Pointwise
 
-# (features, stride) of each block. Howard et al. print stride 2 for the last block, but
-# its input and output are both 7x7, so it is 1.
-BLOCKS = (
-    (64, 1),
-    (128, 2),
-    (128, 1),
-    (256, 2),
-    (256, 1),
-    (512, 2),
-    *[(512, 1)] * 5,
-    (1024, 2),
-    (1024, 1),
-)
-STRIDE_2_LAYERS = 5  # the stem and four blocks
-SMALL_IMAGES_STRIDE_1 = 3  # how many of them small_images turns into stride 1
+# (blocks, features, stride of the first block) of each stage. Howard et al. print
+# stride 2 for the last block, but its input and output are both 7x7, so it is 1.
+STAGES = ((1, 64, 1), (2, 128, 2), (2, 256, 2), (6, 512, 2), (2, 1024, 2))
 
 
-def padding(stride: int) -> tuple[tuple[int, int], tuple[int, int]]:
+def padding(stride: int) -> Padding:
     """Zeros around the input of a 3x3 convolution (paper's code: below and right)."""
     return ((1, 1), (1, 1)) if stride == 1 else ((0, 1), (0, 1))
 
@@ -87,10 +81,25 @@ class MobileNet(nn.Module):
     dtype: Any = None
     batch_norm_momentum: float | None = None
 
-    @nn.compact
+    blocks_per_stage: ClassVar[tuple[int, ...]] = tuple(blocks for blocks, *_ in STAGES)
+
+    def setup(self) -> None:
+        self.dropout = nn.Dropout(1e-3)
+        self.head = nn.Dense(self.classes, kernel_init=nn.initializers.glorot_uniform())
+
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        kept_stride_1 = SMALL_IMAGES_STRIDE_1 if self.small_images else 0
-        check_images(images, min_size=2 ** (STRIDE_2_LAYERS - kept_stride_1))
+        x = global_average(self.features(images, train=train)["top"])
+        return self.head(self.dropout(x, deterministic=not train))
+
+    @nn.compact
+    def features(self, images: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+        """The maps at the end of the stem and of each stage, and before the pooling.
+
+        Returns:
+          {"stem": (N, H, W, C), "stage1": ..., "stage5": ..., "top": ...}.
+        """
+        strides = small_image_strides([2, *(s for *_, s in STAGES)], self.small_images)
+        check_images(images, min_size=math.prod(strides))
         momentum = self.batch_norm_momentum
         norm = partial(
             nn.BatchNorm,
@@ -99,10 +108,6 @@ class MobileNet(nn.Module):
             epsilon=1e-3,
             dtype=self.dtype,
         )
-        strides = [2, *[stride for _, stride in BLOCKS]]
-        for i in [i for i, s in enumerate(strides) if s == 2][:kept_stride_1]:
-            strides[i] = 1
-
         x = nn.Conv(
             32,
             (3, 3),
@@ -113,15 +118,19 @@ class MobileNet(nn.Module):
             dtype=self.dtype,
             name="stem",
         )(images)
-        x = nn.relu6(norm(name="stem_norm")(x))
-        for i, ((features, _), stride) in enumerate(
-            zip(BLOCKS, strides[1:], strict=True)
-        ):
-            x = Block(
-                features, stride, self.min_channels, norm, self.dtype, name=f"block{i}"
-            )(x)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
-        x = nn.Dropout(1e-3, deterministic=not train)(x)
-        return nn.Dense(
-            self.classes, kernel_init=nn.initializers.glorot_uniform(), name="head"
-        )(x)
+        maps = {"stem": nn.relu6(norm(name="stem_norm")(x))}
+        x, number = maps["stem"], 0
+        for stage, (blocks, features, _) in enumerate(STAGES, start=1):
+            for i in range(blocks):
+                stride = strides[stage] if i == 0 else 1
+                x = Block(
+                    features,
+                    stride,
+                    self.min_channels,
+                    norm,
+                    self.dtype,
+                    name=f"block{number}",
+                )(x)
+                number += 1
+            maps[f"stage{stage}"] = x
+        return maps | {"top": x}

@@ -5,10 +5,25 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
+from gpwjax import efficientnet
+from gpwjax.densenet import DenseNet
 from gpwjax.mobilenet import MobileNet
+from gpwjax.mobilenet_v3 import MobileNetV3Large
 from gpwjax.pointwise import check_positive
 
-MODELS = {"mobilenet": MobileNet}
+MODELS = {
+    "densenet_bc_l100": DenseNet,
+    "efficientnet_b0": efficientnet.EfficientNetB0,
+    "efficientnet_b1": efficientnet.EfficientNetB1,
+    "efficientnet_b2": efficientnet.EfficientNetB2,
+    "efficientnet_b3": efficientnet.EfficientNetB3,
+    "efficientnet_b4": efficientnet.EfficientNetB4,
+    "efficientnet_b5": efficientnet.EfficientNetB5,
+    "efficientnet_b6": efficientnet.EfficientNetB6,
+    "efficientnet_b7": efficientnet.EfficientNetB7,
+    "mobilenet": MobileNet,
+    "mobilenet_v3_large": MobileNetV3Large,
+}
 
 
 def create_model(
