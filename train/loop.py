@@ -53,7 +53,7 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
         log.info("the run in %s is finished", folder)
         return json.loads((folder / "result.json").read_text())
     run = Run(config, folder, load_dataset(config), stop)
-    model = make_model(run)
+    model, counts = make_model(run)
     make_run_folder(config)
     log_dataset(run)
     with Checkpoints(folder) as checkpoints:
@@ -62,7 +62,7 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
         state, best = checkpoints.restore_best(state)
     log.info("testing the net of epoch %d, the best in validation", best["epoch"])
     test, predicted = evaluate(run, state, run.dataset.test)
-    return write_report(run, model, state, rows, best, test, predicted)
+    return write_report(run, model, counts, state, rows, best, test, predicted)
 
 
 def log_dataset(run: Run) -> None:
@@ -89,8 +89,8 @@ def log_dataset(run: Run) -> None:
         )
 
 
-def make_model(run: Run) -> nn.Module:
-    """The net that the configuration names, for the data set's classes."""
+def make_model(run: Run) -> tuple[nn.Module, gpwjax.Counts]:
+    """The net of the configuration, for the data set's classes, and its counts."""
     config = run.config
     if config.batch_size % jax.device_count():
         raise RunError(
@@ -116,7 +116,7 @@ def make_model(run: Run) -> nn.Module:
         f"{counts.params:,}",
         counts.macs / 1e6,
     )
-    return model
+    return model, counts
 
 
 def start_state(run: Run, model: nn.Module, checkpoints: Checkpoints) -> TrainState:

@@ -24,6 +24,7 @@ MAX_NUMBERS = 25  # classes up to which a confusion matrix shows its numbers
 def write_report(
     run: Run,
     model: nn.Module,
+    counts: gpwjax.Counts,
     state: TrainState,
     rows: Sequence[dict[str, Any]],
     best: dict[str, float],
@@ -33,6 +34,7 @@ def write_report(
     """Writes all files of a finished run; result.json, which marks it so, last.
 
     Args:
+      counts: of the model.
       state: of the best epoch, the one that was tested.
       rows: of metrics.csv.
       best: the row of the best epoch.
@@ -43,7 +45,6 @@ def write_report(
       The content of result.json.
     """
     config, data = run.config, run.dataset
-    counts = gpwjax.count(model, (config.image_size, config.image_size, 3))
     result = {
         "test_accuracy": test["accuracy"],
         "test_loss": test["loss"],
