@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from gpwjax.layers import check_images, global_average
+from gpwjax.layers import batch_norm, check_images, global_average
 from gpwjax.pointwise import Pointwise, interleave
 
 UNITS = (16, 16, 16)  # of each stage
@@ -109,14 +109,7 @@ class DenseNet(nn.Module):
         """
         check_images(images, min_size=2 ** (len(UNITS) - 1))
         grouped = self.min_channels is not None
-        momentum = self.batch_norm_momentum
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.99 if momentum is None else momentum,
-            epsilon=1.001e-5,
-            dtype=self.dtype,
-        )
+        norm = batch_norm(self, train=train, epsilon=1.001e-5)
         conv = partial(
             nn.Conv,
             kernel_size=(3, 3),

@@ -15,6 +15,7 @@ from gpwjax.layers import (
     Depthwise,
     InvertedResidual,
     SqueezeExcite,
+    batch_norm,
     check_images,
     global_average,
     keras_padding,
@@ -110,14 +111,7 @@ class EfficientNet(nn.Module):
         # row and a column of even images.
         check_images(images, min_size=1)
         dense = self.min_channels is None
-        momentum = self.batch_norm_momentum
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.99 if momentum is None else momentum,
-            epsilon=1e-3,
-            dtype=self.dtype,
-        )
+        norm = batch_norm(self, train=train)
         pointwise = partial(
             Pointwise,
             min_channels=self.min_channels,

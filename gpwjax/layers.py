@@ -191,6 +191,30 @@ class InvertedResidual(nn.Module):
         return inputs + drop(x, deterministic=not train)
 
 
+def batch_norm(
+    net: nn.Module, *, train: bool, momentum: float = 0.99, epsilon: float = 1e-3
+) -> Callable[..., nn.BatchNorm]:
+    """What makes the batch normalisations of a net.
+
+    The running variance is the biased one, as in Flax; Keras' is not.
+
+    Args:
+      net: has a `dtype`, and a `batch_norm_momentum` that takes the place of `momentum`
+        unless it is None.
+      train: whether to use the batch's statistics and to update the running ones.
+      momentum: decay of the running statistics.
+      epsilon: added to the variance.
+    """
+    chosen = net.batch_norm_momentum
+    return partial(
+        nn.BatchNorm,
+        use_running_average=not train,
+        momentum=momentum if chosen is None else chosen,
+        epsilon=epsilon,
+        dtype=net.dtype,
+    )
+
+
 def keras_padding(shape: tuple[int, ...], kernel_size: int, stride: int) -> Padding:
     """Zeros around (N, H, W, C) for a convolution in Keras' EfficientNet and MobileNet
     V3, which keep ceil(size / stride) rows and columns.

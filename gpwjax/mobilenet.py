@@ -6,7 +6,6 @@ Howard et al.: MobileNets, arXiv 1704.04861, Table 1; kMobileNet: Schuler et al.
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 import jax
@@ -15,6 +14,7 @@ from flax import linen as nn
 from gpwjax.layers import (
     Depthwise,
     Padding,
+    batch_norm,
     check_images,
     global_average,
     small_image_strides,
@@ -100,14 +100,7 @@ class MobileNet(nn.Module):
         """
         strides = small_image_strides([2, *(s for *_, s in STAGES)], self.small_images)
         check_images(images, min_size=math.prod(strides))
-        momentum = self.batch_norm_momentum
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=0.99 if momentum is None else momentum,
-            epsilon=1e-3,
-            dtype=self.dtype,
-        )
+        norm = batch_norm(self, train=train)
         x = nn.Conv(
             32,
             (3, 3),

@@ -14,6 +14,7 @@ from gpwjax.layers import (
     Depthwise,
     InvertedResidual,
     SqueezeExcite,
+    batch_norm,
     check_images,
     global_average,
     keras_padding,
@@ -97,14 +98,8 @@ class MobileNetV3Large(nn.Module):
           {"stem": (N, H, W, C), "stage1": ..., "stage6": ..., "top": ...}.
         """
         check_images(images, min_size=1)
-        norm = partial(
-            nn.BatchNorm,
-            use_running_average=not train,
-            momentum=self.momentum(0.999),
-            epsilon=1e-3,
-            dtype=self.dtype,
-        )
-        grouped_norm = partial(norm, momentum=self.momentum(0.99))
+        norm = batch_norm(self, train=train, momentum=0.999)
+        grouped_norm = batch_norm(self, train=train, momentum=0.99)
         pointwise = partial(
             Pointwise,
             min_channels=self.min_channels,
@@ -153,8 +148,3 @@ class MobileNetV3Large(nn.Module):
             maps[f"stage{stage}"] = x
         top = pointwise(960, activation=nn.hard_swish, name="top")
         return maps | {"top": top(x)}
-
-    def momentum(self, default: float) -> float:
-        """The decay of running statistics that are the paper's with `default`."""
-        chosen = self.batch_norm_momentum
-        return default if chosen is None else chosen
