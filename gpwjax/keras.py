@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from gpwjax.densenet import DenseNet
 from gpwjax.efficientnet import EfficientNet
+from gpwjax.layers import stage_of_block
 from gpwjax.mobilenet import MobileNet
 from gpwjax.mobilenet_v3 import MobileNetV3Large
 from gpwjax.weights import expected_arrays, unflatten
@@ -193,16 +194,6 @@ def efficientnet_layer(path: list[str], model: EfficientNet) -> str:
                 part, model, grouped, f"{layer}_conv", f"{layer}_bn"
             )
     raise KeyError(path)
-
-
-def stage_of_block(name: str, model: nn.Module) -> tuple[int, int]:
-    """Stage of a block (from 1) and its number in the stage (from 0)."""
-    number = int(name.removeprefix("block"))
-    for stage, blocks in enumerate(model.blocks_per_stage, start=1):
-        if number < blocks:
-            return stage, number
-        number -= blocks
-    raise KeyError(name)
 
 
 def mobilenet_v3_layer(path: list[str], model: MobileNetV3Large) -> str:

@@ -1,5 +1,6 @@
 """What several nets share: the depthwise convolution, squeeze-and-excitation, the
-inverted residual block, pooling, and the check of their input."""
+inverted residual block, pooling, the check of their input, and the numbers of their
+blocks."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -236,6 +237,16 @@ def small_image_strides(strides: Sequence[int], small_images: bool) -> list[int]
         for i in [i for i, stride in enumerate(strides) if stride == 2][:3]:
             strides[i] = 1
     return strides
+
+
+def stage_of_block(name: str, model: nn.Module) -> tuple[int, int]:
+    """Stage of a block (from 1) and its number in the stage (from 0)."""
+    number = int(name.removeprefix("block"))
+    for stage, blocks in enumerate(model.blocks_per_stage, start=1):
+        if number < blocks:
+            return stage, number
+        number -= blocks
+    raise KeyError(name)
 
 
 def round_channels(channels: float) -> int:

@@ -1,0 +1,7 @@
+"""python -m gpwjax: the command `gpwjax`."""
+
+import sys
+
+from gpwjax.cli import main
+
+sys.exit(main())

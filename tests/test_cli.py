@@ -1,0 +1,168 @@
+"""The command `gpwjax`, as a person meets it."""
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gpwjax
+from gpwjax.cli import main
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("summary", "mobilenet", "--image-size", "32")
+
+
+def run(*args: str, stdout: Any, **environment: str) -> subprocess.CompletedProcess:
+    """Runs the command in a process of its own."""
+    environment = {**os.environ, **environment}
+    # With it, no text would wait to be written when the program ends.
+    environment.pop("PYTHONUNBUFFERED", None)
+    return subprocess.run(
+        [sys.executable, "-m", "gpwjax", *args],
+        cwd=ROOT,
+        env=environment,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_list_has_a_line_for_each_net_that_begins_with_its_name(capsys):
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == gpwjax.list_models()
+
+
+def test_summary_shows_16_channels_10_classes_and_224_pixels_if_not_said(capsys):
+    assert main(["summary", "mobilenet"]) == 0
+    out, err = capsys.readouterr()
+    net, *_ = out.splitlines()
+    assert net == ("mobilenet: min_channels 16, 10 classes, images of 224x224 pixels")
+    assert "244,298" in out
+    assert "90,051,072" in out
+    assert err == ""
+
+
+def test_summary_takes_all_settings(capsys):
+    settings = ["--min-channels", "none", "--classes", "3", "--small-images"]
+    assert main(["summary", "mobilenet", "--image-size", "8", *settings]) == 0
+    heading = capsys.readouterr().out.splitlines()[0]
+    assert heading.endswith(
+        "min_channels none (dense), 3 classes, images of 8x8 pixels, small_images"
+    )
+
+
+def test_plot_draws_and_says_where(capsys, tmp_path):
+    file = tmp_path / "net.svg"
+    assert main([*SMALL, "--plot", str(file)]) == 0
+    assert "<svg" in file.read_text()
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last == f"The picture is in {file}"
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        ([], "COMMAND"),
+        (["other"], "invalid choice: 'other'"),
+        (["summary"], "MODEL"),
+        (["summary", "resnet"], "mobilenet_v3_large"),
+        ([*SMALL, "--min-channels", "0"], "--min-channels: must be an integer from 1"),
+        ([*SMALL, "--min-channels", "abc"], "got 'abc'"),
+        ([*SMALL, "--classes", "0"], "--classes: must be an integer from 1"),
+        ([*SMALL, "--classes", "1e3"], "got '1e3'"),
+        ([*SMALL, "--image-size", "0"], "--image-size: must be an integer from 1"),
+        # Beyond the 64 bits of a shape in JAX.
+        ([*SMALL, "--image-size", str(2**63)], "to 1,000,000,000"),
+    ],
+)
+def test_wrong_arguments_end_it_with_status_2_and_a_reason(capsys, args, reason):
+    with pytest.raises(SystemExit) as end:
+        main(args)
+    assert end.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert reason in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (["summary", "mobilenet", "--image-size", "31"], "at least 32x32 pixels"),
+        ([*SMALL, "--plot", "net.doc"], "must end in one of"),
+        ([*SMALL, "--plot", "nowhere/net.png"], "there is no folder nowhere"),
+        ([*SMALL, "--plot", "folder.png"], "cannot write folder.png: Is a directory"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_1(
+    capsys, tmp_path, monkeypatch, args, reason
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    assert main(args) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    assert line.startswith("error: ")
+    assert reason in line
+
+
+def test_a_format_whose_program_is_missing_is_one_line(capsys, monkeypatch):
+    def without_latex(summary):
+        raise RuntimeError("'xelatex' not found")
+
+    monkeypatch.setattr("gpwjax.summary.draw", without_latex)
+    assert main([*SMALL, "--plot", "net.pgf"]) == 1
+    error = "error: cannot write net.pgf: 'xelatex' not found\n"
+    assert capsys.readouterr() == ("", error)
+
+
+def test_without_matplotlib_plot_says_what_to_install(capsys, monkeypatch):
+    for module in ("matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert main([*SMALL, "--plot", "net.png"]) == 1
+    error = "error: a picture needs matplotlib: pip install gpwjax[train]\n"
+    assert capsys.readouterr().err == error
+    assert main(list(SMALL)) == 0
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"{gpwjax.__version__}\n"
+
+
+def test_it_is_installed_as_gpwjax():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, _, function = project["scripts"]["gpwjax"].partition(":")
+    assert (module, function) == (main.__module__, main.__name__)
+
+
+def test_the_program_needs_no_accelerator():
+    """A summary does not take the memory of the GPU on which something is training."""
+    done = run(*SMALL, stdout=subprocess.PIPE, JAX_PLATFORMS="cuda")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "244,298" in done.stdout
+
+
+def test_a_reader_that_stops_reading_sees_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run("list", stdout=writer)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_text_that_cannot_be_written_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = run("list", stdout=full)
+    error = "error: cannot write the text: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, error)
