@@ -43,7 +43,8 @@ class Classifier:
         """
         size = self.metadata["image_size"]
         stored_size = self.metadata.get("stored_size", size)
-        prepared = [fit(fit(as_float(x), stored_size), size) for x in images]
+        pad = self.metadata.get("pad", False)
+        prepared = [fit(fit(as_float(x), stored_size, pad), size) for x in images]
         probabilities = np.zeros((len(prepared), len(self.classes)), np.float32)
         for start in range(0, len(prepared), BATCH_SIZE):
             batch = prepared[start : start + BATCH_SIZE]
@@ -92,16 +93,15 @@ def as_float(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float32)
 
 
-def fit(image: np.ndarray, size: int) -> np.ndarray:
+def fit(image: np.ndarray, size: int, pad: bool = False) -> np.ndarray:
     """Brings a float32 image (H, W, C) to (size, size, C).
 
-    The largest square in its middle is shrunk by an antialiased bilinear filter, or
-    enlarged by nearest neighbour, as the paper enlarges CIFAR's images.
+    The largest square in its middle, or with `pad` the whole image with black bars, is
+    shrunk by an antialiased bilinear filter, or enlarged by nearest neighbour, as the
+    paper enlarges CIFAR's images.
     """
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    image = image[top : top + side, left : left + side]
+    image = pad_to_square(image) if pad else middle_square(image)
+    side = len(image)
     if side == size:
         return image
     method = Image.Resampling.BILINEAR if side > size else Image.Resampling.NEAREST
@@ -109,3 +109,18 @@ def fit(image: np.ndarray, size: int) -> np.ndarray:
         Image.fromarray(np.ascontiguousarray(c)) for c in image.transpose(2, 0, 1)
     ]
     return np.stack([np.asarray(c.resize((size, size), method)) for c in channels], -1)
+
+
+def middle_square(image: np.ndarray) -> np.ndarray:
+    """The largest square in the middle of an image (H, W, C)."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def pad_to_square(image: np.ndarray) -> np.ndarray:
+    """An image (H, W, C) in the middle of the smallest square of zeros."""
+    missing = [max(image.shape[:2]) - length for length in image.shape[:2]]
+    bars = [(length // 2, length - length // 2) for length in missing]
+    return np.pad(image, [*bars, (0, 0)])

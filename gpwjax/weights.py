@@ -38,7 +38,8 @@ def save(
       classes: the names of the classes, in the order of the logits.
       image_size: height and width of the images that the net was trained on.
       **metadata: more about the net, of JSON types. `stored_size` says that images
-        were shrunk to that size before they were enlarged to `image_size`.
+        were shrunk to that size before they were enlarged to `image_size`, `pad`
+        that they got black bars to become squares.
 
     Raises:
       ValueError: the model does not come from `create_model`, the variables are not

@@ -139,14 +139,8 @@ def test_a_failed_preparation_leaves_nothing(tmp_path, cache, monkeypatch):
 @pytest.mark.parametrize(
     ("prepare", "message"),
     [
-        (lambda f: (f / "red").mkdir(), "class folder .*red is empty"),
-        (lambda f: (f / "red.png").write_text(""), "one folder of images for each"),
+        (lambda f: None, "one folder of images for each"),
         (lambda f: draw(f, "red", 30), "at least 2 classes, got 1: red"),
-        (lambda f: draw(f / "test", "red", 1), "has test but no folder train"),
-        (
-            lambda f: [draw(f / "train", "red", 3), draw(f / "test", "green", 3)],
-            "classes that .*train has not: 'green'",
-        ),
         (
             lambda f: [draw(f, "red", 1), draw(f, "green", 1)],
             "too few images for a val split",
@@ -177,7 +171,7 @@ def test_a_batch_larger_than_the_training_set_is_refused(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(RunError, match=f"there is no folder {tmp_path}/nowhere"):
+    with pytest.raises(RunError, match=f"there is no {tmp_path}/nowhere"):
         load(tmp_path / "nowhere")
 
 

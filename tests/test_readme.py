@@ -8,6 +8,7 @@ import pytest
 
 import gpwjax
 from train.config import parse
+from train.data.__main__ import read_args
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
@@ -34,11 +35,19 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "command",
     re.findall(
-        r"python -m train\b(?! --help)([^\n&]*)\n", "".join(b for _, b in BLOCKS)
+        r"python -m train(?!\S| --help)([^\n&]*)\n", "".join(b for _, b in BLOCKS)
     ),
 )
 def test_the_training_commands_are_understood(command):
     parse(command.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    re.findall(r"python -m train\.data( .*)\n", "".join(b for _, b in BLOCKS)),
+)
+def test_the_data_commands_are_understood(command):
+    read_args(command.split())
 
 
 def test_the_table_of_nets_is_that_of_the_exact_counts():

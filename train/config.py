@@ -64,11 +64,20 @@ class Config:
     """
 
     data: str
-    """Data set: digits (scikit-learn's), the name of a prepared TFDS set, or a folder
-    with one folder of images for each class, with or without train/, val/, test/."""
+    """Data set: digits (scikit-learn's), cifar10, cifar100, oxford_iiit_pet,
+    cropped_plantdoc, the name of a prepared TFDS set, a folder with one folder of
+    images for each class, with or without train/, val/, test/, or a .csv file with the
+    columns path and label."""
     data_dir: Path | None = None
     """Where prepared TFDS sets are (default: $TFDS_DATA_DIR or ~/tensorflow_datasets).
     """
+    archive: Path | None = None
+    """The data set's official archive, or the folder with its archives, to prepare it
+    from (default: downloaded)."""
+    archive_digest: tuple[str, ...] = ()
+    """SHA-256 of archives to accept that are not the official ones."""
+    split: Literal["clean", "paper"] = "clean"
+    """Of cropped_plantdoc: clean, with no photograph in two parts, or the paper's."""
     model: str = "mobilenet"
     """Net: one of gpwjax.list_models()."""
     min_channels: MinChannels = 16
@@ -134,7 +143,8 @@ class Config:
     def to_json(self) -> dict[str, Any]:
         """What the result of a run depends on: all but where things are."""
         settings = dataclasses.asdict(self)
-        return {k: v for k, v in settings.items() if k not in ("data_dir", "run_dir")}
+        places = ("data_dir", "archive", "archive_digest", "run_dir")
+        return {name: v for name, v in settings.items() if name not in places}
 
 
 # For 8x8 pixels and 1,258 training images. In so short a run running statistics with

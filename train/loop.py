@@ -17,6 +17,7 @@ import gpwjax
 from train.checkpoints import Checkpoints
 from train.config import Config, RunError
 from train.data import load_dataset
+from train.data.report import imbalance
 from train.optimizer import learning_rate, make_optimizer
 from train.progress import progress_bar
 from train.report import write_report
@@ -77,11 +78,13 @@ def log_dataset(run: Run) -> None:
         data.stored_size,
         data.stored_size,
     )
+    if uneven := imbalance(data.class_counts(data.train)):
+        log.warning(uneven)
     if data.skipped:
         file = write_skipped(run.folder, data.skipped)
         name, reason = data.skipped[0]
         log.warning(
-            "left out %d files that cannot be read, listed in %s; the first: %s: %s",
+            "left out %d images, listed in %s; the first: %r: %s",
             len(data.skipped),
             file,
             name,

@@ -5,13 +5,16 @@ import sys
 from tqdm import tqdm
 
 
-def progress_bar(what: str, total: int, done: int = 0) -> tqdm:
-    """A bar over images, with their rate and the time left; it begins at `done`."""
+def progress_bar(what: str, total: int, done: int = 0, unit: str = "img") -> tqdm:
+    """A bar with the rate and the time left; it begins at `done`.
+
+    `total` is 0 where it is not known.
+    """
     return tqdm(
         desc=what,
-        total=total,
+        total=total or None,
         initial=done,
-        unit="img",
+        unit=unit,
         unit_scale=True,
         dynamic_ncols=True,
         # In a log file each refresh stays.

@@ -66,6 +66,7 @@ def write_report(
         classes=data.classes,
         image_size=config.image_size,
         stored_size=data.stored_size,
+        pad=data.pad,
         data=data.name,
         **{name: result[name] for name in ("test_accuracy", "params", "macs")},
     )

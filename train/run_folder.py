@@ -87,7 +87,7 @@ def flatten(settings: dict[str, Any]) -> dict[str, Any]:
 def write_text(file: Path, text: str) -> None:
     """Writes a file so that a reader, or a killed run, sees the old or the new one."""
     unfinished = file.with_name(f".{file.name}.unfinished")
-    with unfinished.open("w", newline="") as stream:
+    with unfinished.open("w", encoding="utf-8", newline="") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from train.config import Config, RunError
-from train.data import digits, folder, prepared
+from train.data import digits, folder, prepared, table
 from train.data.cache import cached_arrays
+from train.data.prepare import NAMES, prepare
 from train.data.source import Source
-from train.data.splits import train_val_test
+from train.data.splits import paper_split, train_val_test
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Dataset:
       labels: (N,) int32, -1 for an image that could not be read.
       train, val, test: indices of images.
       skipped: (file, reason) of each image that could not be read.
+      pad: whether images got black bars to become squares.
     """
 
     name: str
@@ -34,11 +36,17 @@ class Dataset:
     val: np.ndarray
     test: np.ndarray
     skipped: list[tuple[str, str]]
+    pad: bool = False
 
     @property
     def stored_size(self) -> int:
         """Height and width of the stored images, pixels."""
         return self.images.shape[1]
+
+    def class_counts(self, indices: np.ndarray) -> dict[str, int]:
+        """Class -> how many of these images are of it."""
+        counts = np.bincount(self.labels[indices], minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
 
 
 def load_dataset(config: Config) -> Dataset:
@@ -49,7 +57,7 @@ def load_dataset(config: Config) -> Dataset:
     """
     source = find_source(config)
     arrays = cached_arrays(source, config.image_size)
-    train, val, test = train_val_test(source.splits, arrays.labels, config.seed)
+    train, val, test = split(source, arrays.labels, config)
     dataset = Dataset(
         source.name,
         source.classes,
@@ -58,47 +66,73 @@ def load_dataset(config: Config) -> Dataset:
         train,
         val,
         test,
-        arrays.skipped,
+        [*source.skipped, *arrays.skipped],
+        source.pad,
     )
     check(dataset, config)
     return dataset
+
+
+def split(
+    source: Source, labels: np.ndarray, config: Config
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices of the training, validation and test images.
+
+    Raises:
+      RunError: the data set has no such split.
+    """
+    if config.split == "paper":
+        if source.name != "cropped_plantdoc":
+            raise RunError(f"--split paper is of cropped_plantdoc, not {source.name}")
+        return paper_split(labels, config.seed)
+    photographs = source.photographs() if source.photographs else None
+    return train_val_test(source.splits, labels, config.seed, photographs)
 
 
 def find_source(config: Config) -> Source:
     """The data set that `--data` names, not decoded yet."""
     if config.data == "digits":
         return digits.source()
-    data_dir = config.data_dir or Path(
-        os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    )
-    data_dir = data_dir.expanduser()
+    data_dir = find_data_dir(config.data_dir)
     path = Path(config.data).expanduser()
     is_path = path.name != config.data
     if not is_path and prepared.is_prepared(config.data, data_dir):
         return prepared.source(config.data, data_dir)
     if path.is_dir():
         return folder.source(path)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return table.source(path)
     if path.exists():
-        raise RunError(f"--data {config.data} is a file, not a folder of images")
+        raise RunError(
+            f"--data {config.data} must be a folder of images or a .csv file"
+        )
+    if config.data in NAMES:
+        prepare(config.data, data_dir, config.archive, config.archive_digest)
+        return prepared.source(config.data, data_dir)
     if is_path:
         raise RunError(
-            f"there is no folder {path.absolute()}. --data takes a folder with one "
-            "folder of images for each class, the name of a prepared TFDS data set, or "
-            "digits"
+            f"there is no {path.absolute()}. --data takes a folder with one folder of "
+            "images for each class, a .csv file, or the name of a data set"
         )
     found = ", ".join(prepared.list_prepared(data_dir)) or "none"
     raise RunError(
-        f"there is no data set {config.data!r}: neither a folder of that name in "
-        f"{Path.cwd()}, nor a TFDS data set prepared as array_record in {data_dir} "
-        f"(there: {found}). Nothing is downloaded: name the folder that holds prepared "
-        "sets with --data-dir, or use --data digits, which needs no files"
+        f"there is no data set {config.data!r}: neither one of digits, "
+        f"{', '.join(NAMES)}, nor a folder of that name in {Path.cwd()}, nor a TFDS "
+        f"data set prepared as array_record in {data_dir} (there: {found}), for which "
+        "--data-dir names another place"
     )
+
+
+def find_data_dir(given: Path | None) -> Path:
+    """The folder of prepared data sets."""
+    default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+    return (given or Path(default)).expanduser()
 
 
 def check(dataset: Dataset, config: Config) -> None:
     """Raises RunError where the data set cannot be trained on."""
-    present = np.bincount(dataset.labels[dataset.train], minlength=len(dataset.classes))
-    empty = [dataset.classes[i] for i in np.flatnonzero(present == 0)]
+    counts = dataset.class_counts(dataset.train)
+    empty = [name for name, count in counts.items() if not count]
     if empty:
         raise RunError(
             f"{dataset.name} has no readable training image of class "

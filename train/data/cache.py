@@ -19,7 +19,7 @@ from train.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # part of the name: change it when the files would look different
+FORMAT = 2  # part of the name: change it when the files would look different
 CHUNK = 1024
 
 
@@ -43,7 +43,8 @@ def cached_arrays(source: Source, image_size: int) -> Arrays:
       RunError: the cache folder cannot be used.
     """
     size = min(image_size, source.size or image_size)
-    digest = digest_of([FORMAT, source.digest, source.classes, source.splits])[:16]
+    parts = [FORMAT, source.digest, source.classes, source.splits, source.pad]
+    digest = digest_of(parts)[:16]
     folder = cache_dir() / f"{source.name}-{size}-{digest}"
     try:
         if not folder.is_dir():
@@ -93,7 +94,7 @@ def write_arrays(source: Source, size: int, folder: Path) -> None:
     def read(number: int) -> tuple[np.ndarray, int] | str:
         try:
             image, label = source.read(number)
-            return to_size(image, size), label
+            return to_size(image, size, source.pad), label
         except UnreadableImageError as error:
             return str(error)
 
@@ -112,13 +113,11 @@ def write_arrays(source: Source, size: int, folder: Path) -> None:
                 bar.update()
     images.flush()
     np.save(folder / "labels.npy", labels)
-    (folder / "about.json").write_text(
-        json.dumps({"classes": source.classes, "skipped": skipped})
-    )
+    (folder / "about.json").write_text(json.dumps({"skipped": skipped}))
 
 
-def to_size(image: np.ndarray, size: int) -> np.ndarray:
+def to_size(image: np.ndarray, size: int, pad: bool) -> np.ndarray:
     """An image (H, W, 3) uint8 as (size, size, 3) uint8, as `Classifier` does it."""
     if image.shape[:2] == (size, size):
         return image
-    return np.round(fit(as_float(image), size) * 255).astype(np.uint8)
+    return np.round(fit(as_float(image), size, pad) * 255).astype(np.uint8)

@@ -1,71 +1,77 @@
 """A folder of images: one folder for each class, with or without train/val/test."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
-
 from train.config import RunError
-from train.data.source import Source, UnreadableImageError, consecutive, digest_of
+from train.data.images import file_stamp, has_image_name, read_image
+from train.data.source import Source, consecutive, digest_of
 
-SPLIT_FOLDERS = {
+# In lower case.
+SPLIT_NAMES = {
     "train": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
     "test": "test",
 }
-MAX_PIXELS = 100_000_000  # larger ones are taken for a decompression bomb
+LITTER = {"thumbs.db", "desktop.ini", "__macosx"}  # left by Windows and macOS
+CLASSES_NAMED_AS_SPLITS = (
+    f"Folders named {', '.join(SPLIT_NAMES)} are taken for splits: where one is a "
+    "class, put all class folders into a folder train"
+)
 
 
 def source(root: Path) -> Source:
     """The images below `root`.
 
-    Raises:
-      RunError: the folder holds no classes, or a split lacks images of its classes.
-    """
-    split_folders = find_split_folders(root)
-    class_folders = {
-        split: visible_folders(folder) for split, folder in split_folders.items()
-    }
-    first = next(iter(class_folders))
-    classes = tuple(folder.name for folder in class_folders[first])
-    if not classes:
-        raise RunError(
-            f"{split_folders[first].absolute()} must hold one folder of images for "
-            "each class, and holds no folder"
-        )
-    files, counts = [], {}
-    for split, folders in class_folders.items():
-        unknown = [f.name for f in folders if f.name not in classes]
-        if unknown:
-            raise RunError(
-                f"{split_folders[split]} has classes that {split_folders[first]} has "
-                f"not: {', '.join(map(repr, unknown))}"
-            )
-        found = [(file, classes.index(f.name)) for f in folders for file in images(f)]
-        files += found
-        counts[split] = len(found)
+    Each visible file below a class folder is one, but for litter: what cannot be read
+    is then listed as skipped.
 
+    Raises:
+      RunError: a folder cannot be listed, there are no classes, a class has no training
+        image, or the splits do not fit together.
+    """
+    try:
+        split_folders = find_split_folders(root)
+        first = next(iter(split_folders))
+        labels = find_classes(split_folders[first])
+        splits = {
+            split: labelled_files(folder, labels)
+            for split, folder in split_folders.items()
+        }
+        skipped = left_out(root, split_folders)
+    except OSError as error:
+        raise RunError(f"cannot list the images in {root}: {error}") from error
+    present = {label for _, label in splits[first]}
+    for name, label in labels.items():
+        if label not in present:
+            raise RunError(
+                f"class folder {name!r} in {split_folders[first].absolute()} is empty: "
+                "add images or remove it"
+            )
+    files = [file for found in splits.values() for file in found]
     return Source(
-        name=root.absolute().name or "root",
+        name=printable(root.absolute().name) or "root",
         digest=digest_of(
-            (str(file.relative_to(root)), file.stat().st_size, file.stat().st_mtime_ns)
-            for file, _ in files
+            (str(file.relative_to(root)), file_stamp(file)) for file, _ in files
         ),
-        classes=classes,
-        splits=consecutive(counts),
+        classes=tuple(map(printable, labels)),
+        splits=consecutive({split: len(found) for split, found in splits.items()}),
         size=None,
         read=lambda number: (read_image(files[number][0]), files[number][1]),
-        describe=lambda number: str(files[number][0].relative_to(root)),
+        describe=lambda number: printable(files[number][0].relative_to(root)),
+        skipped=skipped,
     )
 
 
 def find_split_folders(root: Path) -> dict[str, Path]:
     """Split -> its folder, the training split first; {"all": root} for one pool."""
+    folders = visible_folders(root)
     found = {}
-    for folder in visible_folders(root):
-        split = SPLIT_FOLDERS.get(folder.name.lower())
+    for folder in folders:
+        split = SPLIT_NAMES.get(folder.name.lower())
         if split in found:
             raise RunError(
                 f"{root} has two {split} folders: {found[split].name}, {folder.name}"
@@ -76,45 +82,95 @@ def find_split_folders(root: Path) -> dict[str, Path]:
         return {"all": root}
     if "train" not in found:
         names = ", ".join(folder.name for folder in found.values())
-        raise RunError(f"{root.absolute()} has {names} but no folder train")
+        raise RunError(
+            f"{root.absolute()} has {names} but no folder train. "
+            f"{CLASSES_NAMED_AS_SPLITS}"
+        )
+    if len(folders) > len(found) and not visible_folders(found["train"]):
+        raise RunError(
+            f"{found['train'].absolute()} holds no folder. {CLASSES_NAMED_AS_SPLITS}"
+        )
     return {split: found[split] for split in ("train", "val", "test") if split in found}
 
 
-def visible_folders(folder: Path) -> list[Path]:
-    return sorted(
-        entry
-        for entry in folder.iterdir()
-        if entry.is_dir() and not entry.name.startswith(".")
-    )
-
-
-def images(class_folder: Path) -> list[Path]:
-    """The files of a class, nested ones too, hidden ones not.
+def find_classes(folder: Path) -> dict[str, int]:
+    """Name of each class folder -> label.
 
     Raises:
       RunError: there is none.
     """
-    files = sorted(
-        file
-        for file in class_folder.rglob("*")
-        if file.is_file() and not file.name.startswith(".")
-    )
-    if not files:
+    names = [class_folder.name for class_folder in visible_folders(folder)]
+    if not names:
         raise RunError(
-            f"class folder {class_folder.absolute()} is empty: add images or remove it"
+            f"{folder.absolute()} must hold one folder of images for each class, and "
+            "holds no folder. Images without class folders can be listed in a file: "
+            "--data FILE.csv, with the columns path,label"
         )
-    return files
+    return {name: label for label, name in enumerate(names)}
 
 
-def read_image(file: Path) -> np.ndarray:
-    """An image file as (H, W, 3) uint8, turned as its EXIF data say."""
-    try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImageError(
-                    f"{image.width}x{image.height} pixels are more than {MAX_PIXELS}"
-                )
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    # Pillow raises many kinds of errors on broken files.
-    except Exception as error:
-        raise UnreadableImageError(str(error) or type(error).__name__) from error
+def labelled_files(folder: Path, labels: Mapping[str, int]) -> list[tuple[Path, int]]:
+    """The files in the class folders of one split, and their labels.
+
+    Raises:
+      RunError: there is a class folder that is not in `labels`.
+    """
+    class_folders = visible_folders(folder)
+    unknown = [f.name for f in class_folders if f.name not in labels]
+    if unknown:
+        raise RunError(
+            f"{folder.absolute()} has classes that the training images have not: "
+            f"{', '.join(map(repr, unknown))}"
+        )
+    return [(f, labels[c.name]) for c in class_folders for f in files_below(c)]
+
+
+def left_out(root: Path, split_folders: Mapping[str, Path]) -> list[tuple[str, str]]:
+    """(name, reason) of what a person may have meant to be used, and is not."""
+    found = [
+        (image, "is in no class folder")
+        for folder in split_folders.values()
+        for image in loose_images(folder)
+    ]
+    if "all" not in split_folders:
+        beside = {*visible_folders(root), *loose_images(root)}
+        beside -= {*split_folders.values()}
+        found += [(entry, "is in no split") for entry in sorted(beside)]
+    return [(printable(entry.relative_to(root)), reason) for entry, reason in found]
+
+
+def visible_folders(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if is_visible(f.name) and f.is_dir())
+
+
+def loose_images(folder: Path) -> list[Path]:
+    """What lies directly in a folder and has an image's name: no README, say."""
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if is_visible(file.name) and has_image_name(file) and not file.is_dir()
+    )
+
+
+def files_below(folder: Path) -> list[Path]:
+    """All visible files below a folder, sorted. Links to folders are among them, not
+    followed: they may lead in a circle."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found = []
+    for parent, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = filter(is_visible, folders)
+        links = [f for f in folders if os.path.islink(os.path.join(parent, f))]
+        found += [Path(parent, f) for f in links + files if is_visible(f)]
+    return sorted(found)
+
+
+def is_visible(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in LITTER
+
+
+def printable(path: Path | str) -> str:
+    """A path as text that can be written as UTF-8: bytes that are none as \\xff."""
+    return os.fsencode(path).decode(errors="backslashreplace")

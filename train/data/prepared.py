@@ -1,19 +1,23 @@
 """Data sets that tensorflow-datasets has prepared as ArrayRecord files."""
 
+import io
 import json
 from pathlib import Path
 
 import numpy as np
 
 from train.config import RunError
+from train.data.images import read_image
+from train.data.prepare import INCOMPLETE
 from train.data.source import Source, consecutive, digest_of
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
+PADDED = ("oxford_iiit_pet",)  # to a square, as the paper did (Section 4)
 
 
 def is_prepared(name: str, data_dir: Path) -> bool:
     """Whether `data_dir` holds the data set, in any version and file format."""
-    return any((data_dir / name).glob("**/dataset_info.json"))
+    return bool(versions(data_dir / name))
 
 
 def list_prepared(data_dir: Path) -> list[str]:
@@ -49,14 +53,26 @@ def source(name: str, data_dir: Path) -> Source:
     present = [split for split in SPLITS if split in builder.info.splits]
     if "train" not in present:
         raise RunError(f"{folder} has no split train")
-    examples = {split: builder.as_data_source(split=split) for split in present}
+    # Not decoded by TFDS, which stops at the first broken image.
+    decoders = {"image": tfds.decode.SkipDecoding()}
+    examples = {
+        split: builder.as_data_source(split, decoders=decoders) for split in present
+    }
     splits = consecutive({SPLITS[split]: len(examples[split]) for split in present})
 
     def read(number: int) -> tuple[np.ndarray, int]:
         split = next(split for split in present if number in splits[SPLITS[split]])
         example = examples[split][number - splits[SPLITS[split]].start]
-        image = example["image"]
-        return np.broadcast_to(image, (*image.shape[:2], 3)), int(example["label"])
+        return read_image(io.BytesIO(example["image"])), int(example["label"])
+
+    def photographs() -> np.ndarray:
+        return np.array(
+            [
+                example["photograph"].decode()
+                for split in present
+                for example in examples[split]
+            ]
+        )
 
     height, width, _ = features["image"].shape
     files = sorted(folder.iterdir())
@@ -69,14 +85,36 @@ def source(name: str, data_dir: Path) -> Source:
         splits=splits,
         size=height if height == width else None,
         read=read,
+        pad=name in PADDED,
+        skipped=read_skipped(folder),
+        photographs=photographs if "photograph" in features else None,
     )
+
+
+def read_skipped(folder: Path) -> list[tuple[str, str]]:
+    """(what, why) of all that was left out when we prepared the set."""
+    metadata = folder / "metadata.json"
+    if not metadata.is_file():
+        return []
+    return [tuple(e) for e in json.loads(metadata.read_text()).get("skipped", [])]
 
 
 def newest_version(folder: Path) -> Path:
     """The folder of the highest version of a data set."""
-    versions = [info.parent for info in folder.glob("**/dataset_info.json")]
 
     def number(version: Path) -> list[int]:
         return [int(part) if part.isdigit() else -1 for part in version.name.split(".")]
 
-    return max(versions, key=number)
+    return max(versions(folder), key=number)
+
+
+def versions(folder: Path) -> list[Path]:
+    """The folders of a data set's versions; not those that are being prepared."""
+    found = [info.parent for info in folder.glob("**/dataset_info.json")]
+    return [
+        version
+        for version in found
+        if not any(
+            part.startswith(INCOMPLETE) for part in version.relative_to(folder).parts
+        )
+    ]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,6 +21,10 @@ class Source:
       classes: names of the classes.
       splits: "train", "val", "test", or "all" for one pool -> the images' numbers.
       size: height and width of the images, pixels, where all are such squares.
+      pad: whether images that are no squares get black bars; else their middle is cut.
+      skipped: (what, why) of what is left out besides unreadable images.
+      photographs: gives (N,) the photograph that each image is from, where several are
+        from one.
       read: number -> image (H, W, 3) uint8 and label; raises UnreadableImageError.
       describe: number -> what to call the image in messages.
     """
@@ -32,6 +36,9 @@ class Source:
     size: int | None
     read: Callable[[int], tuple[np.ndarray, int]]
     describe: Callable[[int], str] = str
+    pad: bool = False
+    skipped: Sequence[tuple[str, str]] = ()
+    photographs: Callable[[], np.ndarray] | None = None
 
     @property
     def count(self) -> int:

@@ -6,6 +6,7 @@ import numpy as np
 
 POOL = (0.7, 0.1, 0.2)  # train, val, test
 HELD_OUT = 0.1  # of the training images, where there is no validation split
+PAPER = (0.65, 0.8)  # where the paper's validation and test parts of PlantDoc begin
 
 
 def stratified_split(
@@ -36,32 +37,66 @@ def stratified_split(
 
 
 def train_val_test(
-    splits: Mapping[str, range], labels: np.ndarray, seed: int
+    splits: Mapping[str, range],
+    labels: np.ndarray,
+    seed: int,
+    photographs: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices of the training, validation and test images.
 
     One pool ("all", or "train" alone) is split 70/10/20 within each class. Without a
     validation split, a tenth of each class of "train" is held out for it; "val" without
-    "test" is the test split, so that what is reported was not used to choose.
+    "test" is the test split, so that what is reported was not used to choose. No
+    photograph is in two parts: what is in the test split is not trained on.
 
     Args:
       splits: name -> the numbers of its images.
       labels: (N,) class of each image, -1 for those to leave out.
       seed: of the splits made here.
+      photographs: (N,) the photograph that each image is from; None: each from its own.
     """
+    if photographs is None:
+        photographs = np.arange(len(labels))
     readable = {
         name: np.array(numbers)[labels[list(numbers)] >= 0]
         for name, numbers in splits.items()
     }
 
     def split(indices: np.ndarray, shares: Sequence[float]) -> list[np.ndarray]:
-        parts = stratified_split(labels[indices], shares, seed)
-        return [indices[part] for part in parts]
+        # By the label of a photograph's first image.
+        whole, first, which = np.unique(
+            photographs[indices], return_index=True, return_inverse=True
+        )
+        parts = stratified_split(labels[indices][first], shares, seed)
+        return [indices[np.isin(which, part)] for part in parts]
 
     if len(readable) == 1:
         return tuple(split(*readable.values(), POOL))
     if len(readable) == 3:
         return readable["train"], readable["val"], readable["test"]
     test = readable["test"] if "test" in readable else readable["val"]
-    train, val = split(readable["train"], (1 - HELD_OUT, HELD_OUT))
+    tested = np.isin(photographs[readable["train"]], photographs[test])
+    train, val = split(readable["train"][~tested], (1 - HELD_OUT, HELD_OUT))
     return train, val, test
+
+
+def paper_split(
+    labels: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The paper's split of Cropped-PlantDoc: all images, 65/15/20 within each class.
+
+    Crops of one photograph lie in several parts, as in the paper. Its 5,761, 1,333 and
+    1,789 images come from rounding down where a part of a class begins.
+
+    Args:
+      labels: (N,) class of each image, -1 for those to leave out.
+      seed: of the choice.
+    """
+    rng = np.random.default_rng(seed)
+    parts: list[list[np.ndarray]] = [[], [], []]
+    for label in np.unique(labels[labels >= 0]):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        starts = [int(share * len(members)) for share in PAPER]
+        for part, piece in zip(parts, np.split(members, starts), strict=True):
+            part.append(piece)
+    return tuple(np.sort(np.concatenate(part)) for part in parts)

@@ -1,0 +1,114 @@
+"""Image files as arrays."""
+
+import warnings
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from train.data.source import UnreadableImageError
+
+# Pillow knows more, among them formats that other programs decode (EPS).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MAX_PIXELS = 100_000_000  # larger ones are taken for a decompression bomb
+
+# For the whole process: images are read in threads, and none can filter its warnings
+# alone. Pillow refuses an image of more than twice its limit before it makes room for
+# it, and warns from the limit on. Its other warnings are of broken metadata.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
+def read_image(file: Path | BinaryIO, turn: bool = True) -> np.ndarray:
+    """An image file, or an open one, as (H, W, 3) uint8, transparent pixels over white.
+
+    Of a file with several images it is the first.
+
+    Args:
+      file: its path, or the file opened for reading bytes.
+      turn: turn the image as its EXIF data say. A TIFF is always turned.
+
+    Raises:
+      UnreadableImageError: it is none of FORMATS, broken, cut off or too large. The
+        message is one line that goes on from the file's name.
+    """
+    try:
+        if not isinstance(file, Path):
+            return decode(file, turn)
+        if file.exists() and not file.is_file():
+            raise UnreadableImageError("is not a regular file")  # a pipe would block
+        with file.open("rb") as stream:
+            return decode(stream, turn)
+    except UnreadableImageError:
+        raise
+    # Pillow raises many kinds of errors on broken files.
+    except Exception as error:
+        raise UnreadableImageError(reason(error)) from error
+
+
+def decode(stream: BinaryIO, turn: bool) -> np.ndarray:
+    """An open image file as (H, W, 3) uint8; raises what Pillow does."""
+    stream.seek(0)
+    if not stream.read(1):
+        raise UnreadableImageError("is empty")
+    with Image.open(stream, formats=FORMATS) as image:
+        image.load()  # raises here what `turned` would pass over
+        return to_rgb(turned(image) if turn else image)
+
+
+def reason(error: Exception) -> str:
+    """What an error says about an image file, without the file's name."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"is not recognized as {', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read: {error.strerror}"
+    text = " ".join(str(error).split())
+    if isinstance(error, Image.DecompressionBombError):
+        # "Image size (... pixels) exceeds limit of ... pixels", then a guess why.
+        return f"is too large: {text.partition(',')[0]}"
+    return f"cannot be decoded: {text or type(error).__name__}"
+
+
+def turned(image: Image.Image) -> Image.Image:
+    """The image turned as its EXIF data say, where they can be read."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # many kinds; the pixels are whole all the same
+        return image
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """A loaded image of any mode as (H, W, 3) uint8, over white where transparent."""
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # rounded
+        if "transparency" in image.info:  # the value that stands for it
+            grey[values == image.info["transparency"]] = 255
+        return np.repeat(grey[..., None], 3, axis=-1)
+    if image.mode in ("I", "F"):
+        raise UnreadableImageError(
+            f"has pixels of 32 bits (mode {image.mode}), whose range is unknown"
+        )
+    if image.has_transparency_data:
+        canvas = Image.new("RGB", image.size, "white")
+        image = image.convert("RGBA")
+        canvas.paste(image, mask=image)
+        image = canvas
+    return np.asarray(image.convert("RGB"))
+
+
+def has_image_name(file: Path) -> bool:
+    """Whether a file is of FORMATS by the ending of its name."""
+    return Image.registered_extensions().get(file.suffix.lower()) in FORMATS
+
+
+def file_stamp(file: Path) -> tuple[int, int, int] | None:
+    """Size, time of change and mode of a file, which tell whether to read it again;
+    None where there is none. The mode, since that may make it readable."""
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # ValueError: no file can have such a name
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_mode

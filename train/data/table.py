@@ -1,0 +1,169 @@
+"""A CSV file that lists images: path, label, and the split if it has one."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from train.config import RunError
+from train.data.folder import SPLIT_NAMES, printable
+from train.data.images import file_stamp, read_image
+from train.data.source import Source, consecutive, digest_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One image of a table; `split` is train, val, test, or all where it has none."""
+
+    line: int
+    path: str
+    label: str
+    split: str
+
+
+def source(file: Path) -> Source:
+    """The images that a CSV file lists, UTF-8, with the columns path, label and, for
+    images that are split already, split. Paths start at the file's folder.
+
+    Raises:
+      RunError: the file cannot be read, or a line of it is wrong.
+    """
+    try:
+        content = file.read_bytes()
+        rows, repeats = without_repeats(read_table(content), file.parent)
+        splits = split_rows(rows)
+    except OSError as error:
+        raise RunError(f"cannot read {file}: {error.strerror}") from error
+    except RunError as error:
+        raise RunError(f"{file} {error}") from error
+    rows = [row for part in splits.values() for row in part]
+    files = [file.parent / row.path for row in rows]
+    classes = sorted({row.label for row in rows})
+    labels = {name: label for label, name in enumerate(classes)}
+    return Source(
+        name=printable(file.stem),
+        digest=digest_of([content, *map(file_stamp, files)]),
+        classes=tuple(classes),
+        splits=consecutive({split: len(part) for split, part in splits.items()}),
+        size=None,
+        read=lambda number: (read_image(files[number]), labels[rows[number].label]),
+        describe=lambda number: rows[number].path,
+        skipped=repeats,
+    )
+
+
+def read_table(content: bytes) -> list[Row]:
+    """The rows of a CSV file.
+
+    Raises:
+      RunError: naming the line that is wrong.
+    """
+    lines = numbered_lines(content)
+    line, header = next(lines, (1, []))
+    columns = {name: header.count(name) for name in ("path", "label", "split")}
+    if columns["path"] != 1 or columns["label"] != 1 or columns["split"] > 1:
+        raise RunError(
+            f"line {line}: must name the columns path and label, and may name split, "
+            f"each once and separated by commas, got {header}"
+        )
+    rows = [to_row(line, header, values) for line, values in lines]
+    if not rows:
+        raise RunError(f"line {line}: must be followed by a row for each image")
+    without = [row for row in rows if row.split == "all"]
+    if 0 < len(without) < len(rows):
+        row = without[0]
+        raise RunError(
+            f"line {row.line}: has no split, other lines have one: {row.path!r}"
+        )
+    return rows
+
+
+def to_row(line: int, header: Sequence[str], values: Sequence[str]) -> Row:
+    """The values of one line as a row.
+
+    Raises:
+      RunError: a value is missing or wrong.
+    """
+    if len(values) != len(header):
+        raise RunError(
+            f"line {line}: has {len(values)} values for {len(header)} columns (one "
+            f"that holds a comma must be in quotes): {values}"
+        )
+    by_column = dict(zip(header, values, strict=True))
+    for name in ("path", "label"):
+        if not by_column[name]:
+            raise RunError(f"line {line}: the {name} is empty: {values}")
+    name = by_column.get("split", "")
+    split = SPLIT_NAMES.get(name.lower()) if name else "all"
+    if split is None:
+        raise RunError(
+            f"line {line}: the split must be one of {', '.join(SPLIT_NAMES)}, got "
+            f"{name!r}"
+        )
+    return Row(line, by_column["path"], by_column["label"], split)
+
+
+def numbered_lines(content: bytes) -> Iterator[tuple[int, list[str]]]:
+    """The number of each line that is not blank, and its values.
+
+    Raises:
+      RunError: naming the line that is no UTF-8 or no CSV.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        wrong = error.object[error.start : error.end]
+        raise RunError(f"line {line}: must be UTF-8, got {wrong}") from error
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1  # where it begins: values may hold line breaks
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise RunError(f"line {line}: {error}") from error
+        if fields:
+            yield line, fields
+
+
+def without_repeats(
+    rows: Iterable[Row], folder: Path
+) -> tuple[list[Row], list[tuple[str, str]]]:
+    """The rows but for those that only repeat one; (path, reason) of each of those.
+
+    Raises:
+      RunError: two rows say different things of one file.
+    """
+    first: dict[Path, Row] = {}
+    repeats = []
+    for row in rows:
+        known = first.setdefault(folder / row.path, row)
+        for name in ("label", "split"):
+            value, before = getattr(row, name), getattr(known, name)
+            if value != before:
+                raise RunError(
+                    f"line {row.line}: {row.path!r} has {name} {value!r}, on line "
+                    f"{known.line} {before!r}"
+                )
+        if known is not row:
+            repeats.append((row.path, f"line {row.line} repeats line {known.line}"))
+    return list(first.values()), repeats
+
+
+def split_rows(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Split -> its rows, the training split first; {"all": rows} for one pool.
+
+    Raises:
+      RunError: no row is for training.
+    """
+    splits = {
+        split: [row for row in rows if row.split == split]
+        for split in ("all", "train", "val", "test")
+    }
+    splits = {split: part for split, part in splits.items() if part}
+    if not {"all", "train"} & splits.keys():
+        raise RunError(f"has no row of split train, only of {', '.join(splits)}")
+    return splits
