@@ -7,7 +7,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
 
 import math  # noqa: E402
 from collections.abc import Callable  # noqa: E402
-from functools import partial  # noqa: E402
+from functools import cache, partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -60,3 +60,67 @@ def draw_variables() -> Callable[..., dict]:
         return jax.tree_util.tree_map_with_path(array, shapes)
 
     return draw
+
+
+@pytest.fixture(scope="session")
+def map_shapes() -> Callable[..., dict[str, tuple[int, int, int]]]:
+    """The shapes of a net's feature maps for an image of some height and width."""
+
+    def shapes(net: nn.Module, height: int, width: int) -> dict:
+        images = jax.ShapeDtypeStruct((1, height, width, 3), np.float32)
+        init = partial(net.init_with_output, train=False, method="features")
+        maps, _ = jax.eval_shape(init, jax.random.key(0), images)
+        return {name: x.shape[1:] for name, x in maps.items()}
+
+    return shapes
+
+
+@pytest.fixture(scope="session")
+def modules_of() -> Callable[[nn.Module], dict[str, tuple[nn.Module, dict]]]:
+    """Path of each of a net's modules -> the module, name and shape of its arrays."""
+
+    @cache
+    def modules(net: nn.Module) -> dict:
+        found = {}
+
+        def record(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
+            output = call(*args, **kwargs)
+            module = context.module
+            if context.method_name == "__call__":
+                arrays = module.variables.get("params", {}).items()
+                shapes = {n: a.shape for n, a in arrays if not isinstance(a, dict)}
+                found["/".join(module.path)] = module, shapes
+            return output
+
+        images = jax.ShapeDtypeStruct((1, 32, 32, 3), np.float32)
+        with nn.intercept_methods(record):
+            jax.eval_shape(partial(net.init, train=False), jax.random.key(0), images)
+        return found
+
+    return modules
+
+
+@pytest.fixture(scope="session")
+def kernel_spread(modules_of) -> Callable[[nn.Module, str], tuple[float, float]]:
+    """Standard deviation and largest size of a kernel that a net's layer draws."""
+
+    def spread(net: nn.Module, path: str) -> tuple[float, float]:
+        module, shapes = modules_of(net)[path]
+        init = jax.jit(
+            partial(module.kernel_init, shape=shapes["kernel"]),
+            compiler_options={"xla_backend_optimization_level": 0},  # 6 times quicker
+        )
+        kernel = np.asarray(init(jax.random.key(0)))
+        return kernel.std(), np.abs(kernel).max()
+
+    return spread
+
+
+@pytest.fixture(scope="session")
+def norms_of(modules_of) -> Callable[[nn.Module], dict[str, nn.BatchNorm]]:
+    """A net's batch normalisations by their path."""
+    return lambda net: {
+        path: module
+        for path, (module, _) in modules_of(net).items()
+        if isinstance(module, nn.BatchNorm)
+    }

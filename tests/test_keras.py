@@ -1,4 +1,7 @@
-from functools import partial
+import csv
+import re
+from functools import cache, partial
+from pathlib import Path
 
 import h5py
 import jax
@@ -6,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 
-from gpwjax import create_model, from_keras
+from gpwjax import count, create_model, from_keras
 
 CLASSES = 5
 WIDTHS = (32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
@@ -41,6 +45,11 @@ def keras_mobilenet(min_channels: int | None) -> dict[str, np.ndarray]:
             add_norm(f"{name}_bn_group_interconn_bn", features)
     shapes["conv_preds/kernel:0"] = (1, 1, 1024, CLASSES)
     shapes["conv_preds/bias:0"] = (CLASSES,)
+    return drawn(shapes)
+
+
+def drawn(shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
+    """Arrays of these shapes, drawn from a normal distribution."""
     rng = np.random.default_rng(0)
     return {
         name: rng.normal(size=shape).astype(np.float32)
@@ -171,12 +180,18 @@ def test_refuses_a_net_that_is_not_the_authors(weights):
         from_keras(nn.Dense(CLASSES), weights)
 
 
+def write_hdf5(file, weights, root=""):
+    """As Keras: LAYER/LAYER/ARRAY:0, whatever slashes are in the layer's name."""
+    for name, array in weights.items():
+        layer, _, _ = name.rpartition("/")
+        file[f"{root}{layer}/{name}"] = array
+
+
 @pytest.mark.parametrize("root", ["", "model_weights/"])
 def test_reads_both_layouts_of_a_keras_file(tmp_path, model, weights, variables, root):
     path = tmp_path / "weights.hdf5"
     with h5py.File(path, "w") as file:
-        for name, array in weights.items():
-            file[f"{root}{name.split('/')[0]}/{name}"] = array
+        write_hdf5(file, weights, root)
         # Layers without weights have a group, too.
         file.create_group(f"{root}conv1_relu")
         if root:
@@ -231,3 +246,175 @@ def test_the_authors_trained_net_gives_their_probabilities(shared):
     logits = jax.jit(partial(model.apply, train=False))(from_keras(model, net), images)
     expected = np.load(net.with_name(f"{net.stem}_test_probs.npy"))[rows]
     np.testing.assert_allclose(jax.nn.softmax(logits), expected, rtol=0, atol=1e-3)
+
+
+# The other families: the authors' layers and arrays, in the order of the net, are in
+# keras_weights/, 10 classes. File -> our net.
+FAMILIES = {
+    "densenet_bc_l100_none": create_model("densenet_bc_l100", 10),
+    "densenet_bc_l100_12ch": create_model("densenet_bc_l100", 10, 12),
+    "efficientnet_b0_none": create_model("efficientnet_b0", 10),
+    "efficientnet_b0_16ch": create_model("efficientnet_b0", 10, 16),
+    "mobilenet_v3_large_none": create_model("mobilenet_v3_large", 10),
+    "mobilenet_v3_large_16ch": create_model("mobilenet_v3_large", 10, 16),
+}
+OURS = {
+    "kernel:0": ("params", "kernel"),
+    "depthwise_kernel:0": ("params", "kernel"),
+    "bias:0": ("params", "bias"),
+    "gamma:0": ("params", "scale"),
+    "beta:0": ("params", "bias"),
+    "moving_mean:0": ("batch_stats", "mean"),
+    "moving_variance:0": ("batch_stats", "var"),
+}
+
+
+def keras_weights(net: str) -> dict[str, np.ndarray]:
+    """Drawn arrays of a net of the authors, by their names in Keras."""
+    shapes = {}
+    path = Path(__file__).parent / f"keras_weights/{net}.csv"
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            shape = tuple(map(int, row["shape"].split("x")))
+            for array in row["arrays"].split():
+                shapes[f"{row['layer']}/{array}:0"] = shape
+    return drawn(shapes)
+
+
+@cache
+def loaded(net: str) -> dict:
+    """Our variables from those arrays."""
+    return jax.device_get(from_keras(FAMILIES[net], keras_weights(net)))
+
+
+def with_our_axes(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """An array of Keras as ours of some shape."""
+    if len(shape) == 4 and shape[2] == 1:  # depthwise, (k, k, channels, 1) in Keras
+        return array.swapaxes(2, 3)
+    if len(shape) == 3:  # a group after the other
+        return np.stack(np.split(array[0, 0], shape[0], axis=-1))
+    return array.reshape(shape)
+
+
+@pytest.mark.parametrize("net", FAMILIES)
+def test_each_layer_in_turn_has_the_arrays_of_the_authors_layer_in_turn(net):
+    weights = keras_weights(net)
+    ours = flatten_dict(loaded(net), sep="/")
+    paths = [layer.name for layer in count(FAMILIES[net], (32, 32, 3)).layers]
+    layers = dict.fromkeys(name.rpartition("/")[0] for name in weights)
+    path_of = dict(zip(layers, paths, strict=True))
+    expected = {}
+    for name, array in weights.items():
+        layer, _, kind = name.rpartition("/")
+        collection, name_of_ours = OURS[kind]
+        expected[f"{collection}/{path_of[layer]}/{name_of_ours}"] = array
+    assert set(ours) == set(expected)
+    for name, array in ours.items():
+        keras = with_our_axes(expected[name], array.shape)
+        np.testing.assert_array_equal(array, keras, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("net", "missing", "misshaped"),
+    [
+        (
+            "densenet_bc_l100_12ch",
+            "dn1_b3_k_group_interconn_conv/kernel:0",
+            "batch_normalization_95/beta:0",
+        ),
+        (
+            "efficientnet_b0_16ch",
+            "k_block4c__0se_reduce_group_interconn_conv/bias:0",
+            "k_top_conv_bn/moving_variance:0",
+        ),
+        (
+            "mobilenet_v3_large_16ch",
+            "expanded_conv_3/squeeze_excite/Conv_group_interconn_conv/bias:0",
+            "Logits/kernel:0",
+        ),
+    ],
+)
+def test_lists_all_problems_of_each_family(net, missing, misshaped):
+    weights = keras_weights(net)
+    shape = weights[misshaped].shape
+    weights |= {"dense_1/bias:0": np.zeros(3), misshaped: weights[misshaped][..., 1:]}
+    del weights[missing]
+    with pytest.raises(ValueError, match="arrays are not those of this") as error:
+        from_keras(FAMILIES[net], weights)
+    problems = str(error.value).split(": ", 1)[1].split("; ")
+    assert sorted(problems) == sorted(
+        [
+            f"missing: {missing}",
+            "unknown: dense_1/bias:0",
+            f"{misshaped} is {weights[misshaped].shape}, must be {shape}",
+        ]
+    )
+
+
+@pytest.mark.parametrize("net", ["densenet_bc_l100_none", "densenet_bc_l100_12ch"])
+def test_densenets_layers_may_be_numbered_from_anywhere(net):
+    first = {"conv2d": 49, "batch_normalization": 96}
+
+    def renumbered(match):
+        kind, number = match[1], int(match[2] or 0)
+        return f"{kind}_{first[kind] + number}/"
+
+    later = {
+        re.sub(r"^(conv2d|batch_normalization)(?:_(\d+))?/", renumbered, name): array
+        for name, array in keras_weights(net).items()
+    }
+    assert {"conv2d_49/bias:0", "batch_normalization_191/beta:0"} <= set(later)
+    ours = jax.device_get(from_keras(FAMILIES[net], later))
+    jax.tree.map(np.testing.assert_array_equal, ours, loaded(net))
+
+
+@pytest.mark.parametrize(
+    ("net", "model", "problem"),
+    [
+        (
+            "efficientnet_b0_16ch",
+            create_model("efficientnet_b1", 10, 16),
+            "missing: k_block1b__0dwconv/depthwise_kernel:0",
+        ),
+        (
+            "efficientnet_b0_16ch",
+            create_model("efficientnet_b0", 10, 32),
+            "k_block2a__0project_conv_conv/kernel:0 is (1, 1, 16, 24), must be "
+            "(1, 1, 32, 24)",
+        ),
+        (
+            "efficientnet_b0_none",
+            create_model("efficientnet_b0", 10, 16),
+            "unknown: stem_conv/kernel:0",
+        ),
+        (
+            "densenet_bc_l100_12ch",
+            create_model("densenet_bc_l100", 10, 24),
+            "dn1_b1_k_conv/kernel:0 is (1, 1, 12, 48), must be (1, 1, 24, 48)",
+        ),
+        (
+            "mobilenet_v3_large_16ch",
+            create_model("mobilenet_v3_large", 10),
+            "missing: expanded_conv/project/BatchNorm/gamma:0",
+        ),
+        (
+            "mobilenet_v3_large_none",
+            create_model("mobilenet_v3_large", 100),
+            "Logits/kernel:0 is (1, 1, 1280, 10), must be (1, 1, 1280, 100)",
+        ),
+    ],
+)
+def test_refuses_the_arrays_of_another_net_of_the_family(net, model, problem):
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        from_keras(model, keras_weights(net))
+
+
+def test_reads_a_keras_file_whose_layers_have_slashes_in_their_names(tmp_path):
+    net = "mobilenet_v3_large_16ch"
+    path = tmp_path / "weights.hdf5"
+    with h5py.File(path, "w") as file:
+        write_hdf5(file, keras_weights(net))
+        file.create_group("expanded_conv_1/depthwise/pad")
+        assert "expanded_conv/depthwise/BatchNorm/expanded_conv/depthwise" in file
+    ours = jax.device_get(from_keras(FAMILIES[net], path))
+    jax.tree.map(np.testing.assert_array_equal, ours, loaded(net))

@@ -1,0 +1,393 @@
+"""What all nets have in common, dense and grouped, on images of 8x8 pixels."""
+
+import re
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+from flax.traverse_util import flatten_dict
+
+from gpwjax import create_model
+from gpwjax.layers import Depthwise, InvertedResidual
+from gpwjax.pointwise import Pointwise
+
+GROUPED = {
+    "densenet_bc_l100": 12,
+    "efficientnet_b0": 16,
+    "mobilenet": 16,
+    "mobilenet_v3_large": 16,
+}
+NETS = [*GROUPED.items(), *((name, None) for name in GROUPED)]
+
+# Of the dropout before the classifier, and of the blocks' drop-connect.
+RATES = {
+    "densenet_bc_l100": {},
+    "efficientnet_b0": {"last_dropout": 0.2}
+    | {f"block{b}/Dropout_0": 0.2 * b / 16 for b in (2, 4, 6, 7, 9, 10, 12, 13, 14)},
+    "mobilenet": {"dropout": 1e-3},
+    "mobilenet_v3_large": {"dropout": 0.2},
+}
+
+# Compiles in half the time.
+QUICKLY = {"xla_backend_optimization_level": 0}
+
+
+def net_id(net: tuple[str, int | None]) -> str:
+    name, min_channels = net
+    return f"{name}-{'dense' if min_channels is None else 'grouped'}"
+
+
+def small_net(name: str, min_channels: int | None, dtype: Any = None) -> nn.Module:
+    return create_model(name, 10, min_channels, small_images=True, dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(1).uniform(0, 1, (4, 8, 8, 3)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def draw(draw_variables, images) -> Callable[[nn.Module], dict]:
+    return cache(lambda model: draw_variables(model, images, train=False))
+
+
+def paths(tree: Any) -> dict[str, np.ndarray]:
+    return flatten_dict(jax.device_get(tree), sep="/")
+
+
+class Pass(NamedTuple):
+    """What a pass in train mode gives."""
+
+    logits: jax.Array
+    batch_stats: dict
+    gradients: dict  # of the mean square of the logits
+    dropouts: dict  # path of each dropout -> its input and its output
+
+
+def train_pass(
+    model: nn.Module, variables: dict, images: jax.Array, key: jax.Array
+) -> Pass:
+    def loss(params):
+        dropouts = {}
+
+        def record(call, args, kwargs, context):
+            output = call(*args, **kwargs)
+            if isinstance(context.module, nn.Dropout):
+                dropouts["/".join(context.module.path)] = args[0], output
+            return output
+
+        with nn.intercept_methods(record):
+            logits, updated = model.apply(
+                variables | {"params": params},
+                images,
+                train=True,
+                rngs={"dropout": key},
+                mutable=["batch_stats"],
+            )
+        return (logits**2).mean(), (logits, updated["batch_stats"], dropouts)
+
+    gradients, (logits, stats, dropouts) = jax.grad(loss, has_aux=True)(
+        variables["params"]
+    )
+    return Pass(logits, stats, gradients, dropouts)
+
+
+class Training(NamedTuple):
+    name: str
+    variables: dict
+    run: Any  # key -> Pass
+
+
+# They compile in 4 to 16 s.
+IN_CI = [*GROUPED.items(), ("mobilenet", None)]
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(
+            net, marks=() if net in IN_CI else pytest.mark.slow, id=net_id(net)
+        )
+        for net in NETS
+    ],
+)
+def training(request, draw, images) -> Training:
+    model = small_net(*request.param)
+    variables = draw(model)
+    run = jax.jit(partial(train_pass, model), compiler_options=QUICKLY)
+
+    def run_seed(seed: int) -> Pass:
+        return jax.device_get(run(variables, images, jax.random.key(seed)))
+
+    return Training(request.param[0], variables, run_seed)
+
+
+def test_training_moves_all_batch_statistics(training):
+    before = paths(training.variables["batch_stats"])
+    after = paths(training.run(0).batch_stats)
+    assert before.keys() == after.keys()
+    for path, old in before.items():
+        # A few may be in place: the decay is 0.999 in MobileNet V3.
+        assert (after[path] != old).mean() > 0.9, path
+
+
+def test_training_gives_each_parameter_a_gradient(training):
+    result = training.run(0)
+    gradients = paths(result.gradients)
+    assert gradients.keys() == paths(training.variables["params"]).keys()
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+    vanishing = {p for p, gradient in gradients.items() if abs(gradient).max() < 1e-5}
+    assert vanishing == {p for p in gradients if is_cancelled(p, result.dropouts)}
+
+
+def is_cancelled(path: str, dropouts: dict) -> bool:
+    """Whether a parameter adds the same to a channel of all pixels of all images, and
+    the batch norms after it take just that away.
+
+    So does the offset of a projection, unless some of the images drop their block.
+    """
+    if path == "stem/bias":  # DenseNet's
+        return True
+    projection = re.fullmatch(r"(block\d+)/project/BatchNorm_\d/bias", path)
+    if not projection:
+        return False
+    drop = f"{projection[1]}/Dropout_0"
+    if drop not in dropouts:
+        return True
+    kept = dropouts[drop][1].any((1, 2, 3))
+    return kept.all() or not kept.any()
+
+
+def test_dropout_and_drop_connect_have_the_rates_of_the_paper(training):
+    draws = [training.run(seed).dropouts for seed in range(10)]
+    acting = {
+        path
+        for path in draws[0]
+        if any((before != after).any() for before, after in (d[path] for d in draws))
+    }
+    assert acting == RATES[training.name].keys()
+    for path, rate in RATES[training.name].items():
+        before, after = (np.stack([d[path][i] for d in draws]) for i in (0, 1))
+        whole_images = before.ndim == 5
+        kept = after.any((2, 3, 4), keepdims=True) if whole_images else after != 0
+        expected = np.where(kept, before / (1 - rate), 0)
+        np.testing.assert_allclose(after, expected, rtol=1e-6)
+        assert_rate(kept if whole_images else kept[before != 0], 1 - rate)
+
+
+def assert_rate(happened: np.ndarray, rate: float) -> None:
+    """Within four standard errors."""
+    error = (rate * (1 - rate) / happened.size) ** 0.5
+    assert abs(happened.mean() - rate) <= 4 * error
+
+
+def test_logits_depend_on_the_key_where_there_is_dropout(training):
+    one, same, other = (training.run(seed).logits for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any() == bool(RATES[training.name])
+
+
+def test_drop_connect_drops_a_block_for_whole_images(draw_variables):
+    rate, norm = 0.3, partial(nn.BatchNorm, use_running_average=True)
+    block = InvertedResidual(
+        features=4,
+        expanded=8,
+        kernel_size=3,
+        stride=1,
+        activation=nn.swish,
+        squeeze=None,
+        drop_rate=rate,
+        pointwise=partial(Pointwise, norm=norm),
+        depthwise=Depthwise,
+        norm=norm,
+    )
+    images = np.random.default_rng(0).normal(size=(10_000, 3, 3, 4)).astype(np.float32)
+    variables = draw_variables(block, images, train=False)
+    apply = jax.jit(partial(block.apply, variables), static_argnames="train")
+    dropping = apply(images, train=True, rngs={"dropout": jax.random.key(1)})
+    added = apply(images, train=False) - images
+    kept = (dropping != images).any((1, 2, 3), keepdims=True)
+    expected = images + np.where(kept, added / (1 - rate), 0)
+    np.testing.assert_allclose(dropping, expected, rtol=0, atol=1e-4)
+    assert_rate(kept, 1 - rate)
+
+
+class Inference(NamedTuple):
+    name: str
+    variables: dict
+    run: Any  # images -> logits, maps
+
+
+@pytest.fixture(scope="module", params=GROUPED)
+def inference(request, draw) -> Inference:
+    model = small_net(request.param, GROUPED[request.param])
+    variables = draw(model)
+
+    def run(images):
+        apply = partial(model.apply, variables, images, train=False)
+        return apply(), apply(method="features")
+
+    return Inference(request.param, variables, jax.jit(run, compiler_options=QUICKLY))
+
+
+def test_inference_takes_each_image_for_itself(inference, images):
+    changed = np.concatenate([images[:1], 1 - images[1:]])
+    (logits, _), (other, _) = (inference.run(x) for x in (images, changed))
+    np.testing.assert_allclose(other[0], logits[0], rtol=1e-4)
+    assert (other[1:] != logits[1:]).all()
+
+
+def test_logits_are_the_head_of_the_mean_of_the_top_map(inference, images):
+    logits, maps = inference.run(images)
+    mean = np.asarray(maps["top"]).mean((1, 2))
+    params = inference.variables["params"]
+    if "hidden" in params:  # MobileNet V3's pointwise layer after the pooling
+        layer = Pointwise(1280, 16, activation=nn.hard_swish, use_bias=True)
+        mean = jax.jit(layer.apply)({"params": params["hidden"]}, mean)
+    expected = mean @ params["head"]["kernel"] + params["head"]["bias"]
+    largest = abs(expected).max()
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * largest)
+
+
+def test_top_map_is_the_last_stage_of_mobilenet_alone(inference, images):
+    _, maps = inference.run(images)
+    last = maps[max(maps.keys() - {"stem", "top"})]
+    assert np.array_equal(last, maps["top"]) == (inference.name == "mobilenet")
+
+
+@pytest.mark.parametrize(
+    ("name", "small_images", "size", "sizes"),
+    [
+        # The stem, each stage, the top.
+        ("densenet_bc_l100", False, 32, (32, 32, 16, 8, 8)),
+        ("efficientnet_b0", False, 224, (112, 112, 56, 28, 14, 14, 7, 7, 7)),
+        ("efficientnet_b0", True, 32, (31, 31, 31, 31, 16, 16, 8, 8, 8)),
+        ("mobilenet", False, 224, (112, 112, 56, 28, 14, 7, 7)),
+        ("mobilenet", True, 32, (32, 32, 32, 32, 16, 8, 8)),
+        ("mobilenet_v3_large", False, 224, (112, 112, 56, 28, 14, 14, 7, 7)),
+        ("mobilenet_v3_large", True, 32, (32, 32, 32, 32, 16, 16, 8, 8)),
+    ],
+)
+def test_features_are_a_map_of_each_stage(name, small_images, size, sizes):
+    model = create_model(name, 10, GROUPED[name], small_images)
+    features = partial(model.init_with_output, train=False, method="features")
+    images = jax.ShapeDtypeStruct((2, size, size, 3), np.float32)
+    maps, _ = jax.eval_shape(features, jax.random.key(0), images)
+    stages = [f"stage{i + 1}" for i in range(len(model.blocks_per_stage))]
+    names = ["stem", *stages, "top"]
+    assert {name: x.shape[:3] for name, x in maps.items()} == {
+        name: (2, size, size) for name, size in zip(names, sizes, strict=True)
+    }
+
+
+class StageClassifier(nn.Module):
+    """A net on the first stage of another one."""
+
+    backbone: nn.Module
+
+    @nn.compact
+    def __call__(self, images, *, train):
+        maps = self.backbone.features(images, train=train)
+        return nn.Dense(3)(maps["stage1"].mean((1, 2)))
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_a_net_inside_another_has_no_classifier(images, name):
+    model = StageClassifier(small_net(name, GROUPED[name]))
+    init = partial(model.init, train=False)
+    params = jax.eval_shape(init, jax.random.key(0), images)["params"]
+    assert params.keys() == {"backbone", "Dense_0"}
+    assert {"stem", "block0"} <= params["backbone"].keys()
+    assert not {"head", "hidden"} & params["backbone"].keys()
+
+
+def test_gradients_flow_into_a_net_inside_another(draw_variables, images):
+    model = StageClassifier(small_net("mobilenet", 16))
+    variables = draw_variables(model, images, train=False)
+
+    def loss(params):
+        logits, _ = model.apply(
+            variables | {"params": params}, images, train=True, mutable=["batch_stats"]
+        )
+        return (logits**2).mean()
+
+    gradients = jax.jit(jax.grad(loss), compiler_options=QUICKLY)(variables["params"])
+    reached = {path for path, gradient in paths(gradients).items() if gradient.any()}
+    before_the_end_of_stage1 = re.compile(r"Dense_0/.*|backbone/(stem|block0).*")
+    assert reached == set(filter(before_the_end_of_stage1.fullmatch, paths(gradients)))
+
+
+class Half(NamedTuple):
+    """Shapes and dtypes of what a bfloat16 net gives."""
+
+    name: str
+    logits: jax.ShapeDtypeStruct
+    variables: dict
+
+
+@pytest.fixture(scope="module", params=NETS, ids=net_id)
+def half(request, images) -> Half:
+    model = small_net(*request.param, dtype=jnp.bfloat16)
+    init = partial(
+        model.init_with_output,
+        train=True,
+        mutable=["params", "batch_stats", "intermediates"],
+        capture_intermediates=True,
+    )
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
+    return Half(request.param[0], *jax.eval_shape(init, keys, images))
+
+
+def test_bfloat16_keeps_parameters_statistics_and_logits_float32(half):
+    float32 = half.logits, half.variables["params"], half.variables["batch_stats"]
+    assert {leaf.dtype for leaf in jax.tree.leaves(float32)} == {jnp.dtype("float32")}
+
+
+def test_bfloat16_is_the_dtype_of_all_layers_before_the_pooling(half):
+    outputs = flatten_dict(half.variables["intermediates"], sep="/")
+    others = {
+        path.removesuffix("__call__").rstrip("/")
+        for path, (output,) in outputs.items()
+        if output.dtype != jnp.bfloat16
+    }
+    dropout = {path for path in RATES[half.name] if "/" not in path}
+    assert others == {"", "head"} | dropout
+
+
+@pytest.mark.parametrize("name", ["densenet_bc_l100", "mobilenet"])
+def test_bfloat16_leaves_the_statistics_of_batch_norm_float32(draw, images, name):
+    net = small_net(name, GROUPED[name])
+    variables = draw(net)
+    # Without momentum the new statistics are the batch's.
+    model = net.clone(dtype=jnp.bfloat16, batch_norm_momentum=0.0)
+
+    # What the norm gets is to be rounded to bfloat16, which XLA may else leave out.
+    @partial(jax.jit, compiler_options={"xla_allow_excess_precision": False})
+    def run(images):
+        _, state = model.apply(
+            variables,
+            images,
+            train=True,
+            method="features",
+            rngs={"dropout": jax.random.key(0)},
+            mutable=["batch_stats", "intermediates"],
+            capture_intermediates=lambda module, _: module.name == "stem",
+        )
+        stats = state["batch_stats"]
+        # jit leaves out all that comes after the first norm.
+        first = stats["stem_norm"] if "stem_norm" in stats else stats["block0"]["norm"]
+        return state["intermediates"]["stem"]["__call__"][0], first
+
+    stem, stats = run(images)
+    assert stem.dtype == jnp.bfloat16
+    stem = np.asarray(stem, np.float64)
+    assert stats["mean"].dtype == stats["var"].dtype == jnp.float32
+    np.testing.assert_allclose(
+        stats["mean"], stem.mean((0, 1, 2)), rtol=1e-5, atol=1e-6
+    )
+    np.testing.assert_allclose(stats["var"], stem.var((0, 1, 2)), rtol=1e-5)
