@@ -1,3 +1,4 @@
+import copy
 import re
 from functools import partial
 
@@ -92,6 +93,19 @@ def test_images_are_shrunk_to_the_stored_size_and_then_enlarged(read_classifier)
     )
 
 
+def test_images_are_padded_for_a_net_that_was_trained_on_padded_ones(
+    read_classifier, classifier
+):
+    images = [draw_images(4, 8, 3), draw_images(8, 2, 3), draw_images(4, 4, 3)] * 2
+    bars = [((2, 2), (0, 0)), ((0, 0), (3, 3)), ((0, 0), (0, 0))] * 2
+    padded = [np.pad(x, (*b, (0, 0))) for x, b in zip(images, bars, strict=True)]
+    expected = classifier.predict(padded)  # squares, which it only shrinks
+    assert not np.allclose(classifier.predict(images), expected, **CLOSE)
+    padding = copy.copy(classifier)  # compiled already
+    padding.metadata = read_classifier(image_size=4, pad=True).metadata
+    np.testing.assert_allclose(padding.predict(images), expected, **CLOSE)
+
+
 @pytest.mark.parametrize("images", [[], np.zeros((0, 4, 4, 3))], ids=["list", "array"])
 def test_no_images_have_no_rows(classifier, images):
     assert classifier.predict(images).shape == (0, 3)
@@ -133,6 +147,25 @@ def test_an_image_of_the_nets_size_stays_as_it_is():
 def test_an_oblong_image_gives_the_square_in_its_middle(height, width, rows, columns):
     image = draw_images(height, width, 3)
     np.testing.assert_array_equal(fit(image, 4), image[rows, columns])
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "rows", "columns"),
+    [
+        (4, 8, (2, 2), (0, 0)),
+        (8, 4, (0, 0), (2, 2)),
+        (3, 8, (2, 3), (0, 0)),
+        (8, 7, (0, 0), (0, 1)),
+        (8, 8, (0, 0), (0, 0)),
+    ],
+)
+def test_a_padded_image_is_whole_between_black_bars(height, width, rows, columns):
+    image = draw_images(height, width, 3)
+    padded = np.pad(image, (rows, columns, (0, 0)))
+    np.testing.assert_array_equal(fit(image, 8, pad=True), padded)
+    # First the bars, then the size.
+    np.testing.assert_array_equal(fit(image, 5, pad=True), fit(padded, 5))
+    np.testing.assert_array_equal(fit(image, 16, pad=True), fit(padded, 16))
 
 
 def test_a_small_image_repeats_its_pixels():

@@ -103,19 +103,7 @@ class Training(NamedTuple):
     run: Any  # key -> Pass
 
 
-# They compile in 4 to 16 s.
-IN_CI = [*GROUPED.items(), ("mobilenet", None)]
-
-
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(
-            net, marks=() if net in IN_CI else pytest.mark.slow, id=net_id(net)
-        )
-        for net in NETS
-    ],
-)
+@pytest.fixture(scope="module", params=NETS, ids=net_id)
 def training(request, draw, images) -> Training:
     model = small_net(*request.param)
     variables = draw(model)

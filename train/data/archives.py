@@ -117,32 +117,9 @@ def download(archive: Archive, folder: Path) -> Path:
         return file
     folder.mkdir(parents=True, exist_ok=True)
     unfinished = folder / f"{archive.file}.unfinished"
-    done = unfinished.stat().st_size if unfinished.is_file() else 0
-    request = urllib.request.Request(
-        archive.url, headers={"Range": f"bytes={done}-"} if done else {}
-    )
     try:
-        with closing(connect(request)) as response:
-            if response.status != 206:  # the server sends all of it
-                done = 0
-            length = response.headers.get("Content-Length")  # None: it is not known
-            total = done + int(length) if length else 0
-            with (
-                unfinished.open("ab" if done else "wb") as stream,
-                progress_bar(
-                    f"downloading {archive.file}", total, done, unit="B"
-                ) as bar,
-            ):
-                while chunk := response.read(CHUNK):
-                    stream.write(chunk)
-                    bar.update(len(chunk))
-        if total and unfinished.stat().st_size != total:
-            raise OSError("the connection broke off")
+        fetch(archive, unfinished)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        if done and getattr(error.__cause__, "code", None) == 416:
-            # The server has no more than that: nobody knows whether it is the same.
-            unfinished.unlink()
-            return download(archive, folder)
         raise RunError(
             f"cannot download {archive.url}: {error}. Bring the file {archive.file} "
             f"(SHA-256 {archive.sha256 or 'not published'}) and pass --archive FILE, "
@@ -150,6 +127,37 @@ def download(archive: Archive, folder: Path) -> Path:
         ) from error
     unfinished.replace(file)
     return file
+
+
+def fetch(archive: Archive, file: Path) -> None:
+    """Downloads what the file has not yet; raises what the standard library does."""
+    done = file.stat().st_size if file.is_file() else 0
+    request = urllib.request.Request(
+        archive.url, headers={"Range": f"bytes={done}-"} if done else {}
+    )
+    try:
+        response = connect(request)
+    except OSError as error:
+        if not done or getattr(error.__cause__, "code", None) != 416:
+            raise
+        # The server has no more than that: nobody knows whether it is the same.
+        file.unlink()
+        fetch(archive, file)
+        return
+    with closing(response):
+        if response.status != 206:  # the server sends all of it
+            done = 0
+        length = response.headers.get("Content-Length")  # None: it is not known
+        total = done + int(length) if length else 0
+        with (
+            file.open("ab" if done else "wb") as stream,
+            progress_bar(f"downloading {archive.file}", total, done, unit="B") as bar,
+        ):
+            while chunk := response.read(CHUNK):
+                stream.write(chunk)
+                bar.update(len(chunk))
+    if total and file.stat().st_size != total:
+        raise OSError("the connection broke off")
 
 
 def connect(request: urllib.request.Request) -> Any:
@@ -214,12 +222,9 @@ def members(file: Path) -> Iterator[Member]:
                     kind = "link"
                 yield Member(info.filename, kind, lambda i=info: archive.open(i))
         return
-    try:
-        archive = tarfile.open(file)
-    except tarfile.ReadError as error:  # of several lines
-        message = "it is neither a tar nor a zip archive, or not a whole one"
-        raise tarfile.ReadError(message) from error
-    with archive:
+    if not tarfile.is_tarfile(file):
+        raise tarfile.ReadError("it is no tar or zip archive, or not a whole one")
+    with tarfile.open(file) as archive:
         for info in archive:
             kind = "link or device"
             if info.isfile() or info.isdir():

@@ -11,6 +11,13 @@ from train.data.archives import Archive
 from train.progress import progress_bar
 
 
+class Info(tfds.core.DatasetInfo):
+    """A description that is not looked for on TFDS' server."""
+
+    def initialize_from_bucket(self) -> None:
+        """Does nothing; else it would leave a temporary folder."""
+
+
 class ArchiveBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Builds a TFDS data set from unpacked archives, without TensorFlow.
 
@@ -30,7 +37,7 @@ class ArchiveBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         self, homepage: str, features: dict[str, Any]
     ) -> tfds.core.DatasetInfo:
         """The description of a set of labelled images."""
-        return tfds.core.DatasetInfo(
+        return Info(
             builder=self,
             features=tfds.features.FeaturesDict(features),
             supervised_keys=("image", "label"),

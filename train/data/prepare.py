@@ -85,7 +85,10 @@ def build(
     builder = builder_type(data_dir=str(data_dir), unpacked=unpacked)
     log.info("preparing %s in %s", builder.name, builder.data_dir)
     with contextlib.redirect_stdout(io.StringIO()):  # it says what we say
-        builder.download_and_prepare(file_format="array_record")
+        builder.download_and_prepare(
+            download_dir=str(unpacked),  # TFDS makes a folder there
+            file_format="array_record",
+        )
     for split, info in builder.info.splits.items():
         log.info("%s: %s %s images", builder.name, f"{info.num_examples:,}", split)
     if builder.skipped:

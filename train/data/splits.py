@@ -25,7 +25,7 @@ def stratified_split(
       For each part its sorted indices.
     """
     rng = np.random.default_rng(seed)
-    parts = [[] for _ in shares]
+    parts = [[np.arange(0)] for _ in shares]  # so that there may be no class
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         # Counted from the last part, so that rounding favours the first.
@@ -58,7 +58,7 @@ def train_val_test(
     if photographs is None:
         photographs = np.arange(len(labels))
     readable = {
-        name: np.array(numbers)[labels[list(numbers)] >= 0]
+        name: np.array(numbers, int)[labels[list(numbers)] >= 0]
         for name, numbers in splits.items()
     }
 
@@ -93,7 +93,7 @@ def paper_split(
       seed: of the choice.
     """
     rng = np.random.default_rng(seed)
-    parts: list[list[np.ndarray]] = [[], [], []]
+    parts = [[np.arange(0)] for _ in range(3)]  # so that there may be no class
     for label in np.unique(labels[labels >= 0]):
         members = rng.permutation(np.flatnonzero(labels == label))
         starts = [int(share * len(members)) for share in PAPER]
