@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import ascii_lowercase
 
-import jax.numpy as jnp
+import jax
 import numpy as np
 from flax import linen as nn
 
@@ -66,7 +66,9 @@ def from_keras(
         array = np.asarray(weights[keras_name])
         shape = keras_shape(keras_name, expected.shape)
         if array.shape == shape:
-            arrays[name] = jnp.asarray(from_keras_axes(array, expected.shape))
+            # A copy of ours; jnp.asarray would compile one for each shape.
+            ours = np.array(from_keras_axes(array, expected.shape), np.float32)
+            arrays[name] = jax.device_put(ours)
         else:
             problems.append(f"{keras_name} is {array.shape}, must be {shape}")
     problems += [f"unknown: {name}" for name in weights if name not in used]

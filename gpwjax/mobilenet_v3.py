@@ -87,7 +87,7 @@ class MobileNetV3Large(nn.Module):
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         x = global_average(self.features(images, train=train)["top"])
-        x = self.hidden(x).astype(x.dtype)
+        x = self.hidden(x)
         return self.head(self.dropout(x, deterministic=not train))
 
     @nn.compact

@@ -41,6 +41,12 @@ def counts_of(row):
     return counts(row["model"], min_channels, int(row["input"]))
 
 
+def params(ten, classes):
+    """Parameters of a net with other classes than the ten of these counts."""
+    (features,) = ten.layers[-1].input_shape
+    return ten.params + (classes - 10) * (features + 1)
+
+
 def rows(path):
     """The table's rows of our nets, each with a name for the test."""
     with path.open(newline="") as file:
@@ -64,10 +70,7 @@ def test_counts_equal_those_of_the_papers_code(row):
 
 @pytest.mark.parametrize("row", rows(PAPER))
 def test_parameters_equal_those_of_the_papers_tables(row):
-    ours = counts_of(row)
-    (features,) = ours.layers[-1].input_shape
-    more_classes = CLASSES[row["dataset"]] - 10
-    assert ours.params + more_classes * (features + 1) == int(row["params"])
+    assert params(counts_of(row), CLASSES[row["dataset"]]) == int(row["params"])
 
 
 def test_each_of_the_papers_nets_but_inception_is_in_its_tables():
@@ -76,16 +79,15 @@ def test_each_of_the_papers_nets_but_inception_is_in_its_tables():
 
 @pytest.mark.parametrize("model", IMAGENET)
 def test_dense_net_of_1000_classes_has_its_known_parameters(model):
-    assert counts(model, classes=1000).params == IMAGENET[model]
+    assert params(counts(model), 1000) == IMAGENET[model]
 
 
 @pytest.mark.parametrize("classes", [1, 100])
 def test_each_class_adds_a_weight_for_each_feature_and_a_bias(classes):
     ten, ours = counts("mobilenet", 16), counts("mobilenet", 16, classes=classes)
-    more = classes - 10
-    assert ours.params == ten.params + 1025 * more
-    assert ours.params_total == ten.params_total + 1025 * more
-    assert ours.macs == ten.macs + 1024 * more
+    assert ours.params == params(ten, classes)
+    assert ours.params_total - ten.params_total == 1025 * (classes - 10)
+    assert ours.macs - ten.macs == 1024 * (classes - 10)
 
 
 @pytest.mark.parametrize("min_channels", [1024, 4096])

@@ -84,7 +84,7 @@ def check_digest(file: Path, expected: str | None, accepted: Sequence[str]) -> s
       RunError: it is neither `expected` (None: there is none) nor among `accepted`.
     """
     digest = sha256(file)
-    if expected not in (None, digest) and digest not in accepted:
+    if expected not in (None, digest) and digest not in map(str.lower, accepted):
         raise RunError(
             f"{file} is not the archive that it should be: its SHA-256 is {digest}, "
             f"not {expected}. If you trust it, pass --archive-digest {digest}"

@@ -60,14 +60,19 @@ def prepare(
                 remove(unfinished)
             downloads = data_dir / "downloads" / name
             files = find_archives(builder_type.ARCHIVES, given, downloads)
-            digests = check_archives(builder_type, files, accepted, folder)
-            with tempfile.TemporaryDirectory(prefix=INCOMPLETE, dir=folder) as unpacked:
-                for file in files:
-                    unpack(file, Path(unpacked))
-                version = build(builder_type, data_dir, Path(unpacked))
-                # Only now that they are known to be digests of whole archives.
-                record(digests, folder, Path(unpacked))
-            remove(downloads)  # not what the user gave
+            try:
+                digests = check_archives(builder_type, files, accepted, folder)
+                with tempfile.TemporaryDirectory(
+                    prefix=INCOMPLETE, dir=folder
+                ) as unpacked:
+                    for file in files:
+                        unpack(file, Path(unpacked))
+                    version = build(builder_type, data_dir, Path(unpacked))
+                    # Only now that they are known to be digests of whole archives.
+                    record(digests, folder, Path(unpacked))
+            finally:
+                # Prepared, they are not needed; refused, they would be again.
+                remove(downloads)
             return version
     except OSError as error:
         raise RunError(f"cannot prepare {name} in {data_dir}: {error}") from error
@@ -118,8 +123,8 @@ def check_archives(
     Raises:
       RunError: one is neither the published nor the recorded nor an accepted one.
     """
-    file = folder / DIGESTS
-    recorded = json.loads(file.read_text()) if file.is_file() else {}
+    earlier = folder / DIGESTS
+    recorded = json.loads(earlier.read_text()) if earlier.is_file() else {}
     for archive, file in zip(builder_type.ARCHIVES, files, strict=True):
         expected = archive.sha256 or recorded.get(archive.file)
         digest = check_digest(file, expected, accepted)

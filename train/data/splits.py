@@ -46,8 +46,8 @@ def train_val_test(
 
     One pool ("all", or "train" alone) is split 70/10/20 within each class. Without a
     validation split, a tenth of each class of "train" is held out for it; "val" without
-    "test" is the test split, so that what is reported was not used to choose. No
-    photograph is in two parts: what is in the test split is not trained on.
+    "test" is the test split, so that what is reported was not used to choose. The parts
+    made here share no photograph, and what is in the test split is not trained on.
 
     Args:
       splits: name -> the numbers of its images.
