@@ -86,13 +86,13 @@ def test_what_was_downloaded_is_removed_when_the_set_is_prepared(
     assert "plantdoc.zip" not in files
 
 
-def test_what_was_downloaded_stays_until_the_set_is_prepared(tmp_path):
+def test_a_download_that_is_refused_is_removed(tmp_path):
     file = tmp_path / "sets" / "downloads" / NAME / "plantdoc.zip"
     file.parent.mkdir(parents=True)
     pack(file, {"x": b""})
     with pytest.raises(RunError, match="holds no train_labels.csv"):
         prepare(NAME, tmp_path / "sets")
-    assert file.is_file()
+    assert not file.exists()
 
 
 def test_the_first_archive_is_trusted_and_recorded(tmp_path, archive, caplog):

@@ -70,9 +70,10 @@ def prepare(
                     version = build(builder_type, data_dir, Path(unpacked))
                     # Only now that they are known to be digests of whole archives.
                     record(digests, folder, Path(unpacked))
-            finally:
-                # Prepared, they are not needed; refused, they would be again.
-                remove(downloads)
+            except RunError:
+                remove(downloads)  # else the same would be refused each time
+                raise
+            remove(downloads)  # not what the user gave
             return version
     except OSError as error:
         raise RunError(f"cannot prepare {name} in {data_dir}: {error}") from error
