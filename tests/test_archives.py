@@ -58,6 +58,15 @@ def assert_refused(file: Path, message: str) -> None:
     assert not any(path.is_symlink() for path in new)
 
 
+def test_in_a_folder_an_archive_may_be_packed_in_another_way(tmp_path):
+    archive = Archive("plants.zip", "http://127.0.0.1/plants.zip", None)
+    (tmp_path / "plants.tar.gz").write_bytes(b"")
+    (tmp_path / "animals.zip").write_bytes(b"")
+    assert find_archives([archive], tmp_path, tmp_path) == [tmp_path / "plants.tar.gz"]
+    (tmp_path / "plants.zip").write_bytes(b"")
+    assert find_archives([archive], tmp_path, tmp_path) == [tmp_path / "plants.zip"]
+
+
 def test_the_digest_is_sha_256(tmp_path):
     content = bytes(range(256)) * 10_000
     (tmp_path / "file").write_bytes(content)

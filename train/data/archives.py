@@ -25,6 +25,7 @@ from train.progress import progress_bar
 
 CONNECT_SECONDS = 8.0
 CHUNK = 1 << 20
+SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 MAX_UNPACKED = 50 * 10**9  # bytes; no data set here has a tenth of it
 # What the standard library raises of an archive; RuntimeError if it is encrypted.
 UNREADABLE = (
@@ -66,7 +67,7 @@ def find_archives(
     given = given.expanduser()
     names = " and ".join(archive.file for archive in archives)
     if given.is_dir():
-        files = [given / archive.file for archive in archives]
+        files = [find_in_folder(given, archive) for archive in archives]
     elif len(archives) == 1:
         files = [given]
     else:
@@ -75,6 +76,14 @@ def find_archives(
         if not file.is_file():
             raise RunError(f"there is no {file}: --archive takes {names}")
     return files
+
+
+def find_in_folder(folder: Path, archive: Archive) -> Path:
+    """The archive's file in a folder, which may be packed in another way."""
+    stem = archive.file.split(".")[0]
+    names = [archive.file, *(f"{stem}{suffix}" for suffix in SUFFIXES)]
+    files = [folder / name for name in names]
+    return next((file for file in files if file.is_file()), files[0])
 
 
 def check_digest(file: Path, expected: str | None, accepted: Sequence[str]) -> str:
