@@ -87,7 +87,7 @@ class MobileNetV3Large(nn.Module):
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         x = global_average(self.features(images, train=train)["top"])
-        x = self.hidden(x)
+        x = self.hidden(x).astype(x.dtype)  # float32 from here on
         return self.head(self.dropout(x, deterministic=not train))
 
     @nn.compact
