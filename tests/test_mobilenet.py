@@ -120,3 +120,15 @@ def test_running_statistics_decay_by_the_momentum(variables, images, setting, mo
         batch,
     )
     chex.assert_trees_all_close(stem, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_bfloat16_gives_logits_near_those_of_float32(draw_variables, images):
+    def net(dtype):
+        return create_model("mobilenet", 10, small_images=True, dtype=dtype)
+
+    variables = draw_variables(net(None), images, train=False)
+    half, full = (
+        jax.jit(partial(net(dtype).apply, train=False))(variables, images)
+        for dtype in (jnp.bfloat16, None)
+    )
+    np.testing.assert_allclose(half, full, rtol=0, atol=0.1 * np.abs(full).max())
