@@ -21,6 +21,7 @@ from gpwjax.layers import (
     keras_padding,
     round_channels,
     small_image_strides,
+    stem_conv,
 )
 from gpwjax.pointwise import Pointwise, glorot_uniform
 
@@ -123,16 +124,9 @@ class EfficientNet(nn.Module):
         strides = small_image_strides(
             [2, *(stage.stride for stage in STAGES)], self.small_images
         )
-        x = nn.Conv(
-            round_channels(32 * self.width),
-            (3, 3),
-            strides=strides[0],
-            padding=keras_padding(images.shape, 3, 2),
-            use_bias=False,
-            kernel_init=stem_init,
-            dtype=self.dtype,
-            name="stem",
-        )(images)
+        padding = keras_padding(images.shape, 3, 2)
+        width = round_channels(32 * self.width)
+        x = stem_conv(self, width, strides[0], padding, stem_init)(images)
         maps = {"stem": nn.swish(norm(name="stem_norm")(x))}
         x, number = maps["stem"], 0
         for stage, (settings, blocks) in enumerate(

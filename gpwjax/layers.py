@@ -216,6 +216,26 @@ def batch_norm(
     )
 
 
+def stem_conv(
+    net: nn.Module,
+    features: int,
+    stride: int,
+    padding: Padding,
+    kernel_init: nn.initializers.Initializer,
+) -> nn.Conv:
+    """The first layer of a net, 3x3 without bias, for its compact method."""
+    return nn.Conv(
+        features,
+        (3, 3),
+        strides=stride,
+        padding=padding,
+        use_bias=False,
+        kernel_init=kernel_init,
+        dtype=net.dtype,
+        name="stem",
+    )
+
+
 def keras_padding(shape: tuple[int, ...], kernel_size: int, stride: int) -> Padding:
     """Zeros around (N, H, W, C) for a convolution in Keras' EfficientNet and MobileNet
     V3, which keep ceil(size / stride) rows and columns.

@@ -18,6 +18,7 @@ from gpwjax.layers import (
     check_images,
     global_average,
     small_image_strides,
+    stem_conv,
 )
 from gpwjax.pointwise import Pointwise
 
@@ -101,15 +102,8 @@ class MobileNet(nn.Module):
         strides = small_image_strides([2, *(s for *_, s in STAGES)], self.small_images)
         check_images(images, min_size=math.prod(strides))
         norm = batch_norm(self, train=train)
-        x = nn.Conv(
-            32,
-            (3, 3),
-            strides=strides[0],
-            padding=padding(strides[0]),
-            use_bias=False,
-            kernel_init=nn.initializers.glorot_uniform(),
-            dtype=self.dtype,
-            name="stem",
+        x = stem_conv(
+            self, 32, strides[0], padding(strides[0]), nn.initializers.glorot_uniform()
         )(images)
         maps = {"stem": nn.relu6(norm(name="stem_norm")(x))}
         x, number = maps["stem"], 0

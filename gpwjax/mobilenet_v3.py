@@ -20,6 +20,7 @@ from gpwjax.layers import (
     keras_padding,
     round_channels,
     small_image_strides,
+    stem_conv,
 )
 from gpwjax.pointwise import Pointwise
 
@@ -109,16 +110,10 @@ class MobileNetV3Large(nn.Module):
         strides = small_image_strides(
             [2, *(stage.stride for stage in STAGES)], self.small_images
         )
-        x = nn.Conv(
-            16,
-            (3, 3),
-            strides=strides[0],
-            padding=keras_padding(images.shape, 3, strides[0]),
-            use_bias=False,
-            kernel_init=nn.initializers.glorot_uniform(),
-            dtype=self.dtype,
-            name="stem",
-        )(images)
+        padding = keras_padding(images.shape, 3, strides[0])
+        x = stem_conv(self, 16, strides[0], padding, nn.initializers.glorot_uniform())(
+            images
+        )
         maps = {"stem": nn.hard_swish(norm(name="stem_norm")(x))}
         x, number = maps["stem"], 0
         for stage, settings in enumerate(STAGES, start=1):
