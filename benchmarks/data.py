@@ -5,22 +5,19 @@
 Takes about a minute. Prints a table and writes results/data-DEVICE.json.
 """
 
-import json
 import os
-import platform
 import statistics
-import subprocess
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
 import numpy as np
 from PIL import Image
 
+from benchmarks.record import record
 from train.config import Config
 from train.data import Dataset, load_dataset
 from train.data.archives import sha256
@@ -30,7 +27,6 @@ from train.run import Run
 from train.stop import StopRequest
 
 REPEATS = 5
-RESULTS = Path(__file__).with_name("results")
 
 
 def main() -> None:
@@ -45,7 +41,7 @@ def main() -> None:
         }
     for what, of in rates.items():
         print(f"{what:32} {statistics.median(of):10,.0f} images/s  ({spread(of)})")
-    write(rates)
+    print(f"written to {record('data', {'images_per_second': rates})}")
 
 
 def shared_memory() -> str | None:
@@ -124,25 +120,6 @@ def draw_pets(folder: Path, count: int) -> Path:
         with tarfile.open(folder / f"{path}.tar.gz", "w:gz", compresslevel=1) as tar:
             tar.add(content / path, path)
     return folder
-
-
-def write(rates: dict[str, list[float]]) -> None:
-    """Writes the results with the device's name."""
-    device = jax.devices()[0].device_kind
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    result = {
-        "device": device,
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("jax", "numpy", "pillow")},
-        "commit": commit.stdout.strip(),
-        "images_per_second": rates,
-    }
-    file = RESULTS / f"data-{device.replace(' ', '-')}.json"
-    file.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"written to {file}")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,10 @@ class Classifier:
         size = self.metadata["image_size"]
         stored_size = self.metadata.get("stored_size", size)
         pad = self.metadata.get("pad", False)
-        prepared = [fit(fit(as_float(x), stored_size, pad), size) for x in images]
+        resize = self.metadata.get("resize", "bilinear")
+        prepared = [
+            fit(fit(as_float(x), stored_size, pad, resize), size) for x in images
+        ]
         probabilities = np.zeros((len(prepared), len(self.classes)), np.float32)
         for start in range(0, len(prepared), BATCH_SIZE):
             batch = prepared[start : start + BATCH_SIZE]
@@ -93,18 +96,21 @@ def as_float(image: np.ndarray) -> np.ndarray:
     return image.astype(np.float32)
 
 
-def fit(image: np.ndarray, size: int, pad: bool = False) -> np.ndarray:
+def fit(
+    image: np.ndarray, size: int, pad: bool = False, resize: str = "bilinear"
+) -> np.ndarray:
     """Brings a float32 image (H, W, C) to (size, size, C).
 
     The largest square in its middle, or with `pad` the whole image with black bars, is
-    shrunk by an antialiased bilinear filter, or enlarged by nearest neighbour, as the
-    paper enlarges CIFAR's images.
+    shrunk by an antialiased bilinear filter, or where `resize` is "nearest" by nearest
+    neighbour. It is enlarged by nearest neighbour, as the paper enlarges CIFAR's.
     """
     image = pad_to_square(image) if pad else middle_square(image)
     side = len(image)
     if side == size:
         return image
-    method = Image.Resampling.BILINEAR if side > size else Image.Resampling.NEAREST
+    smooth = side > size and resize == "bilinear"
+    method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
     channels = [
         Image.fromarray(np.ascontiguousarray(c)) for c in image.transpose(2, 0, 1)
     ]

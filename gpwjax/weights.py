@@ -39,7 +39,8 @@ def save(
       image_size: height and width of the images that the net was trained on.
       **metadata: more about the net, of JSON types. `stored_size` says that images
         were shrunk to that size before they were enlarged to `image_size`, `pad`
-        that they got black bars to become squares.
+        that they got black bars to become squares, `resize` how they were shrunk,
+        "bilinear" or "nearest".
 
     Raises:
       ValueError: the model does not come from `create_model`, the variables are not

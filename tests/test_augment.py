@@ -1,11 +1,13 @@
 """Augmentation against the authors' and against exact cases."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.augment import affine_matrix, augment, warp
+from train.augment import affine_matrix, as_input, augment, shift_channels, warp
 from train.config import Augmentation
 
 NONE = {"flip": False, "rotation": 0, "shift": 0, "shear": 0, "zoom": 0}
@@ -21,7 +23,7 @@ IDENTITY = {
 
 @pytest.fixture
 def images() -> jax.Array:
-    return jax.random.uniform(jax.random.key(0), (4, 8, 6, 3))
+    return jax.random.uniform(jax.random.key(0), (4, 8, 8, 3))
 
 
 def test_the_warp_is_keras_preprocessings(shared):
@@ -39,9 +41,8 @@ def test_the_warp_is_keras_preprocessings(shared):
             row_zoom=p["zx_rows"],
             column_zoom=p["zy_cols"],
         )
-        warped = np.asarray(warp(jnp.asarray(reference["image"]), matrix))
-        shifted = warped + p["channel_shift"]
-        shifted = np.clip(shifted, warped.min(), warped.max())
+        warped = warp(jnp.asarray(reference["image"]), matrix, 32)
+        shifted = np.asarray(shift_channels(warped, p["channel_shift"]))
         if p["flip_horizontal"]:
             shifted = shifted[:, ::-1]
         np.testing.assert_allclose(shifted, expected, atol=1e-5, err_msg=str(p))
@@ -51,15 +52,15 @@ def test_a_shift_by_whole_pixels_is_exact_and_repeats_the_border(images):
     image = images[0]
     matrix = affine_matrix(**IDENTITY | {"row_shift": 2.0, "column_shift": -1.0})
     rows = np.clip(np.arange(8) + 2, 0, 7)
-    columns = np.clip(np.arange(6) - 1, 0, 5)
-    np.testing.assert_array_equal(warp(image, matrix), image[rows][:, columns])
+    columns = np.clip(np.arange(8) - 1, 0, 7)
+    np.testing.assert_array_equal(warp(image, matrix, 8), image[rows][:, columns])
 
 
 def test_a_quarter_turn_of_a_square_about_its_own_centre():
     """The centre of rotation is half a pixel off that of the pixels, so a turn by 90
     degrees moves pixel (r, c) to (c, h - r) and leaves one border repeated."""
     image = jax.random.uniform(jax.random.key(1), (5, 5, 1))
-    turned = warp(image, affine_matrix(**IDENTITY | {"theta": np.pi / 2}))
+    turned = warp(image, affine_matrix(**IDENTITY | {"theta": np.pi / 2}), 5)
     source = np.clip(6 - np.arange(5), 0, 4)
     expected = np.asarray(image)[source].transpose(1, 0, 2)
     np.testing.assert_allclose(turned, expected, atol=1e-5)
@@ -67,12 +68,14 @@ def test_a_quarter_turn_of_a_square_about_its_own_centre():
 
 def test_without_settings_nothing_changes(images):
     key = jax.random.key(0)
-    np.testing.assert_array_equal(augment(images, key, Augmentation(**NONE)), images)
+    np.testing.assert_array_equal(augment(images, key, Augmentation(**NONE), 8), images)
 
 
 def test_a_flip_mirrors_about_half_of_the_images_exactly():
-    images = jax.random.uniform(jax.random.key(0), (400, 2, 3, 1))
-    flipped = augment(images, jax.random.key(1), Augmentation(**NONE | {"flip": True}))
+    images = jax.random.uniform(jax.random.key(0), (400, 3, 3, 1))
+    flipped = augment(
+        images, jax.random.key(1), Augmentation(**NONE | {"flip": True}), 3
+    )
     same = np.all(np.asarray(flipped == images), axis=(1, 2, 3))
     mirrored = np.all(np.asarray(flipped == images[:, :, ::-1]), axis=(1, 2, 3))
     assert np.all(same ^ mirrored)
@@ -84,7 +87,7 @@ def test_a_flip_mirrors_about_half_of_the_images_exactly():
 )
 def test_each_setting_changes_equal_images_differently(setting, images):
     equal = jnp.broadcast_to(images[:1], images.shape)
-    changed = augment(equal, jax.random.key(0), Augmentation(**NONE | setting))
+    changed = augment(equal, jax.random.key(0), Augmentation(**NONE | setting), 8)
     assert changed.shape == images.shape
     assert len(np.unique(np.asarray(changed).reshape(4, -1), axis=0)) == 4
     assert images[0].min() <= changed.min()
@@ -93,6 +96,31 @@ def test_each_setting_changes_equal_images_differently(setting, images):
 
 def test_the_key_decides(images):
     settings = Augmentation()
-    first = augment(images, jax.random.key(5), settings)
-    np.testing.assert_array_equal(first, augment(images, jax.random.key(5), settings))
-    assert not np.array_equal(first, augment(images, jax.random.key(6), settings))
+    first = augment(images, jax.random.key(5), settings, 8)
+    np.testing.assert_array_equal(
+        first, augment(images, jax.random.key(5), settings, 8)
+    )
+    assert not np.array_equal(first, augment(images, jax.random.key(6), settings, 8))
+
+
+@pytest.mark.parametrize(("stored", "size"), [(32, 224), (8, 20), (5, 12), (7, 7)])
+def test_enlarging_inside_the_warp_is_enlarging_before_it(stored, size):
+    image = jax.random.uniform(jax.random.key(0), (stored, stored, 3))
+    changes = {"theta": 0.3, "row_shift": 2.3, "column_zoom": 0.8, "shear": 0.01}
+    matrix = affine_matrix(**IDENTITY | changes)
+    enlarged = as_input(image[None], size)[0]
+    inside = warp(image, matrix, size)
+    np.testing.assert_allclose(inside, warp(enlarged, matrix, size), atol=1e-6)
+
+
+def test_no_enlarged_image_is_read_in_the_compiled_program():
+    images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.uint8)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    change = jax.jit(augment, static_argnames=("settings", "image_size"))
+    lowered = change.lower(images, key, Augmentation(), 56)
+    program = lowered.compile().as_text()
+    operands = re.findall(r"gather\(f32\[([\d,]+)\]|gather\(%?([\w.]+)", program)
+    assert operands
+    shapes = dict(re.findall(r"%?([\w.]+) = f32\[([\d,]+)\]", program))
+    for shape, name in operands:
+        assert "56" not in (shape or shapes.get(name, "")).split(",")

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from train.config import DIGITS, Augmentation, Config, parse
+from train.command_line import parse
+from train.config import Augmentation, Config
+from train.presets import DIGITS
 
 
 def test_without_arguments_it_is_the_digits_recipe():
@@ -41,8 +43,15 @@ def test_min_channels_takes_a_number_or_none(text, value):
         (["--zoom", "1"], "--zoom must be from 0 to below 1"),
         (["--rotation", "-1"], "--rotation must be at least 0"),
         (["--min-channels", "many"], "--min-channels"),
-        (["--optimizer", "sgd"], "rmsprop"),
+        (["--optimizer", "lion"], "rmsprop"),
         (["--no-such-flag"], "--no-such-flag"),
+        (["--preset", "cifar10-mobilnet-16ch"], "did you mean cifar10-mobilenet-16ch"),
+        (["--weight-decay", "0.1"], "left out with --optimizer adam"),
+        (["--warmup-epochs", "1"], "0 with --schedule cycle"),
+        (["--schedule", "cosine", "--warmup-epochs", "48"], "below the 48 epochs"),
+        (["--ema", "1"], "--ema must be from 0 to below 1"),
+        (["--mixup", "-1"], "--mixup must be at least 0"),
+        (["--seeds", "0"], "--seeds must be at least 1"),
     ],
 )
 def test_a_wrong_argument_is_named_and_ends_the_program(args, named, capsys):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.config import DIGITS, Config, RunError
-from train.data import Dataset, find_source, load_dataset
+from train.config import Config, RunError
+from train.data import Dataset, check_trainable, find_source, load_dataset
+from train.presets import DIGITS
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0)}
 
@@ -31,7 +32,10 @@ def draw(folder: Path, colour: str, count: int, size: tuple[int, int] = (12, 10)
 
 def load(folder: Path, **settings) -> Dataset:
     settings = {"image_size": 8, "batch_size": 2} | settings
-    return load_dataset(Config(data=str(folder), **settings))
+    config = Config(data=str(folder), **settings)
+    dataset = load_dataset(config)
+    check_trainable(dataset, config)
+    return dataset
 
 
 def test_digits_are_scikit_learns_in_a_fixed_stratified_split():

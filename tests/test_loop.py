@@ -11,8 +11,9 @@ from flax import linen as nn
 
 import train.loop
 from gpwjax.models import MODELS
-from train.config import DIGITS, RunError
+from train.config import RunError
 from train.loop import fit
+from train.presets import DIGITS
 from train.step import train_step
 from train.stop import StopRequest
 
@@ -54,7 +55,7 @@ def test_a_run_traces_the_train_step_once(config, stop, monkeypatch):
     traced_once = jax.jit(
         chex.assert_max_traces(train_step.__wrapped__, n=1),
         donate_argnames="state",
-        static_argnames=("augmentation", "image_size"),
+        static_argnames="config",
     )
     monkeypatch.setattr(train.loop, "train_step", traced_once)
     result = fit(config, stop)

@@ -1,12 +1,13 @@
 """The optimizer and the cycle of the learning rate against the paper's constants."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from train.config import Config
-from train.optimizer import learning_rate, make_optimizer
+from train.optimizer import learning_rate, make_optimizer, make_schedule
 
 # 0.001 * (1 + 0.5 e) for e < 7, then 0.004 * 0.85 ** (e - 7).
 CYCLE = [
@@ -64,3 +65,42 @@ def test_rmsprop_by_hand(scale):
 def test_adam_takes_a_first_step_of_the_learning_rate():
     config = Config(data="any", optimizer="adam", lr=0.01)
     np.testing.assert_allclose(updates(config, np.array([0.3]), 1), -0.01, rtol=1e-4)
+
+
+def test_the_cosine_rises_from_0_and_falls_to_0():
+    config = Config("any", schedule="cosine", lr=0.1, epochs=6, warmup_epochs=2)
+    rates = np.array(
+        [make_schedule(config, 5)(step) for step in (0, 9, 10, 20, 29, 30)]
+    )
+    last = 0.05 * (1 + np.cos(np.pi * 19 / 20))
+    np.testing.assert_allclose(rates, [0, 0.09, 0.1, 0.05, last, 0], atol=1e-7)
+
+
+def test_without_warm_up_the_cosine_begins_at_the_rate():
+    config = Config("any", schedule="cosine", lr=0.1, epochs=2)
+    assert make_schedule(config, 5)(0) == np.float32(0.1)
+
+
+def test_gradients_are_clipped_to_the_norm_of_all_together():
+    settings = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 1.0}
+    config = Config("any", clip_norm=1.0, schedule="cosine", **settings)
+    optimizer = make_optimizer(config, 1)
+    params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
+    gradients = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
+    change, _ = optimizer.update(gradients, optimizer.init(params), params)
+    np.testing.assert_allclose((change["a"], change["b"]), [[-0.6], [-0.8]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_kernels_decay_and_scales_do_not(optimizer):
+    config = Config(
+        "any", optimizer=optimizer, weight_decay=0.5, lr=0.1, schedule="cosine"
+    )
+    transform = make_optimizer(config, 1)
+    params = {"kernel": jnp.ones((2, 2)), "scale": jnp.ones(2)}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    change, _ = transform.update(zero, transform.init(params), params)
+    assert np.all(np.asarray(change["scale"]) == 0)
+    # Nesterov: the gradient, and 0.9 of the momentum that it makes.
+    expected = -0.05 if optimizer == "adamw" else -0.05 * 1.9
+    np.testing.assert_allclose(change["kernel"], np.full((2, 2), expected), rtol=1e-5)

@@ -10,7 +10,7 @@ from gpwjax import count, create_model, list_models
 
 # Counts that the paper's code gives, and all results of the paper.
 EXACT = Path(__file__).parent / "exact_counts.csv"
-PAPER = Path(__file__).parents[1] / "benchmarks/paper_results.csv"
+PAPER = Path(__file__).parents[1] / "train/paper_results.csv"
 
 CLASSES = {"cifar10": 10, "cifar100": 100, "plantdoc": 29, "oxford_iiit_pet": 37}
 

@@ -16,8 +16,8 @@ import orbax.checkpoint as ocp
 import pytest
 
 import gpwjax
-from train.config import DIGITS
 from train.data import load_dataset
+from train.presets import DIGITS
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 2

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import gpwjax
-from train.config import parse
+from train.command_line import parse
 from train.data.__main__ import read_args
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -35,7 +35,8 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     "command",
     re.findall(
-        r"python -m train(?!\S| --help)([^\n&]*)\n", "".join(b for _, b in BLOCKS)
+        r"python -m train(?!\S| --help| --list-presets)([^\n&]*)\n",
+        "".join(b for _, b in BLOCKS),
     ),
 )
 def test_the_training_commands_are_understood(command):

@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from train.config import DIGITS, RunError
+from train.config import RunError
+from train.presets import DIGITS
 from train.run_folder import (
     METRICS,
     check_run_folder,

@@ -1,5 +1,6 @@
 """The train step and the evaluation step."""
 
+import dataclasses
 from functools import partial
 
 import chex
@@ -11,11 +12,13 @@ import pytest
 from flax import linen as nn
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from train.config import Augmentation
-from train.step import Metrics, TrainState, as_input, eval_step, train_step
+from train.augment import as_input
+from train.config import Augmentation, Config
+from train.step import Metrics, TrainState, eval_step, train_step
 
 AUGMENTATION = Augmentation(rotation=10, shift=0.1)
-step = partial(train_step, augmentation=AUGMENTATION, image_size=8)
+CONFIG = Config(data="drawn", image_size=8, augmentation=AUGMENTATION)
+step = partial(train_step, config=CONFIG)
 
 
 class TinyNet(nn.Module):
@@ -29,6 +32,7 @@ class TinyNet(nn.Module):
         return nn.Dense(3)(x)
 
 
+KEY = jax.random.key(1)
 MODEL = TinyNet()
 OPTIMIZER = optax.adam(1e-2)
 
@@ -68,14 +72,12 @@ def test_it_learns_and_counts(batch):
 def test_it_is_traced_once(batch):
     traced_once = jax.jit(
         chex.assert_max_traces(train_step.__wrapped__, n=1),
-        static_argnames=("augmentation", "image_size"),
+        static_argnames="config",
     )
     chex.clear_trace_counter()
     state = make_state()
     for _ in range(3):
-        state, _ = traced_once(
-            state, *batch, jax.random.key(1), augmentation=AUGMENTATION, image_size=8
-        )
+        state, _ = traced_once(state, *batch, jax.random.key(1), config=CONFIG)
 
 
 def test_the_state_is_donated(batch):
@@ -123,7 +125,7 @@ def test_evaluation_leaves_out_what_fills_up_the_batch(batch):
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     weights = (np.arange(16) < 5).astype(np.float32)
     metrics, predicted = eval_step(
-        state, Metrics.zero(), images, labels, weights, image_size=8
+        state, Metrics.zero(), images, labels, weights, KEY, image_size=8
     )
     right = np.asarray(logits.argmax(-1)) == labels
     assert metrics.images == 5
@@ -137,3 +139,28 @@ def test_input_is_enlarged_by_nearest_neighbour():
     expected = np.array([[0, 0.2], [0.4, 1]]).repeat(2, 0).repeat(2, 1)
     actual = as_input(jnp.asarray(image), 4)[0, :, :, 0]
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+def test_the_mean_of_the_weights_by_hand(batch):
+    """Its decay is (1 + t) / (10 + t) after step t, up to the one that is set."""
+    config = dataclasses.replace(CONFIG, ema=0.3)
+    state = make_state()
+    ema = jax.tree.map(jnp.copy, state.variables)
+    state = state.replace(ema=ema)
+    mean = np.asarray(ema["params"]["Dense_0"]["kernel"])
+    for decay in (2 / 11, 3 / 12, 0.3, 0.3):
+        state, _ = train_step(state, *batch, KEY, config=config)
+        kernel = np.asarray(state.params["Dense_0"]["kernel"])
+        mean = decay * mean + (1 - decay) * kernel
+    tested = state.tested_variables["params"]["Dense_0"]["kernel"]
+    np.testing.assert_allclose(tested, mean, rtol=1e-4, atol=1e-6)
+    assert not np.allclose(tested, kernel, rtol=1e-4, atol=1e-6)
+
+
+def test_validation_may_be_augmented(batch):
+    images, labels = batch
+    state, weights = make_state(), np.ones(16, np.float32)
+    measure = partial(eval_step, state, Metrics.zero(), images, labels, weights)
+    plain, _ = measure(KEY, image_size=8)
+    changed, _ = measure(KEY, image_size=8, augmentation=AUGMENTATION)
+    assert plain.loss != changed.loss

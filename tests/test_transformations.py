@@ -13,7 +13,7 @@ from flax import nnx
 from flax.nnx import bridge
 
 from gpwjax import create_model, densenet, efficientnet, mobilenet, mobilenet_v3
-from train.config import Augmentation, Config
+from train.config import Config
 from train.optimizer import make_optimizer
 from train.step import Metrics, TrainState, train_step
 
@@ -117,9 +117,10 @@ def test_a_flax_nnx_module_made_of_a_net_gives_its_logits(shallow):
 
 def test_train_step_lowers_for_tpu_and_cuda(shallow):
     model, variables, _ = shallow
+    config = Config("digits", image_size=8)
     state = TrainState.create(
         apply_fn=model.apply,
-        tx=make_optimizer(Config("digits"), 100),
+        tx=make_optimizer(config, 100),
         metrics=Metrics.zero(),
         **variables,
     ).replace(step=jnp.zeros((), jnp.int32))
@@ -127,7 +128,7 @@ def test_train_step_lowers_for_tpu_and_cuda(shallow):
     images = jax.ShapeDtypeStruct((4, 4, 4, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct((4,), jnp.int32)
     exported = jax.export.export(train_step, platforms=("tpu", "cuda"))(
-        state, images, labels, key, augmentation=Augmentation(), image_size=8
+        state, images, labels, key, config=config
     )
     assert exported.platforms == ("tpu", "cuda")
     new_state, loss = jax.tree.unflatten(exported.out_tree, exported.out_avals)

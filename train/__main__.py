@@ -3,7 +3,8 @@
 import logging
 import sys
 
-from train.config import RunError, parse
+from train.command_line import parse
+from train.config import RunError
 from train.runtime import keep_memory, use_compilation_cache
 from train.stop import Stopped, StopRequest
 
@@ -30,11 +31,15 @@ def main() -> int:
         from tqdm.contrib.logging import logging_redirect_tqdm
 
         from train.loop import fit
+        from train.seeds import fit_seeds
 
         # Where TFDS and Orbax say what only their developers want to know.
         absl_logging.set_verbosity(absl_logging.ERROR)
         use_compilation_cache()
         with logging_redirect_tqdm():
+            if config.seeds > 1:
+                log.info(fit_seeds(config, stop))
+                return 0
             result = fit(config, stop)
     except RunError as error:
         print(f"error: {error}", file=sys.stderr)

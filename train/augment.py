@@ -5,6 +5,7 @@ rotation * shift * shear * zoom takes coordinates (row, column) of the result, r
 to the centre h / 2 + 0.5, to those of the image, so a zoom of z magnifies by 1 / z.
 """
 
+import dataclasses
 from functools import partial
 
 import jax
@@ -13,33 +14,72 @@ import jax.numpy as jnp
 from train.config import Augmentation
 
 
-def augment(images: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
-    """Changes each image of (N, H, W, C) floats in its own random way."""
-    warp_key, flip_key = jax.random.split(key)
-    if settings.rotation or settings.shift or settings.shear or settings.zoom:
-        keys = jax.random.split(warp_key, len(images))
-        images = jax.vmap(partial(random_warp, settings=settings))(images, keys)
-    if settings.flip:
-        flip = jax.random.bernoulli(flip_key, shape=(len(images), 1, 1, 1))
-        images = jnp.where(flip, images[:, :, ::-1], images)
-    return images
+def augment(
+    images: jax.Array, key: jax.Array, settings: Augmentation, image_size: int
+) -> jax.Array:
+    """Enlarges images to the size that the net sees, and changes each at random.
+
+    Args:
+      images: (N, h, w, C) uint8, or floats.
+      key: what is random depends on it alone.
+      settings: how large the changes may be.
+      image_size: height and width of the result.
+
+    Returns:
+      (N, image_size, image_size, C) floats in [0, 1].
+    """
+    if not any(dataclasses.astuple(settings)):
+        return as_input(images, image_size)
+    keys = jax.random.split(key, len(images))
+    change = partial(random_change, settings=settings, image_size=image_size)
+    return jax.vmap(change)(to_floats(images), keys)
 
 
-def random_warp(image: jax.Array, key: jax.Array, settings: Augmentation) -> jax.Array:
-    """Rotates, shifts, shears and zooms an image (H, W, C) at random."""
+def as_input(images: jax.Array, image_size: int) -> jax.Array:
+    """Images (N, h, w, C) as floats in [0, 1] of the size that the net sees.
+
+    Enlarged by nearest neighbour, as the paper enlarges CIFAR's images.
+    """
+    shape = (images.shape[0], image_size, image_size, images.shape[-1])
+    return jax.image.resize(to_floats(images), shape, "nearest")
+
+
+def to_floats(images: jax.Array) -> jax.Array:
+    """uint8 as floats in [0, 1]; floats as they are."""
+    if images.dtype == jnp.uint8:
+        return images.astype(jnp.float32) / 255
+    return jnp.asarray(images)
+
+
+def random_change(
+    image: jax.Array, key: jax.Array, settings: Augmentation, image_size: int
+) -> jax.Array:
+    """An image (h, w, C) of another size, rotated, shifted, sheared, zoomed, brighter
+    or darker, and flipped, all at random."""
+    warp_key, flip_key, channel_key = jax.random.split(key, 3)
     theta, shear, rows, columns, row_zoom, column_zoom = jax.random.uniform(
-        key, (6,), minval=-1.0
+        warp_key, (6,), minval=-1.0
     )
-    height, width = image.shape[:2]
     matrix = affine_matrix(
         theta=jnp.deg2rad(theta * settings.rotation),
-        row_shift=rows * settings.shift * height,
-        column_shift=columns * settings.shift * width,
+        row_shift=rows * settings.shift * image_size,
+        column_shift=columns * settings.shift * image_size,
         shear=jnp.deg2rad(shear * settings.shear),
         row_zoom=1 + row_zoom * settings.zoom,
         column_zoom=1 + column_zoom * settings.zoom,
     )
-    return warp(image, matrix)
+    image = warp(image, matrix, image_size)
+    if settings.channel_shift:
+        change = jax.random.uniform(channel_key, minval=-1.0) * settings.channel_shift
+        image = shift_channels(image, change)
+    if settings.flip:
+        image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
+    return image
+
+
+def shift_channels(image: jax.Array, change: jax.Array) -> jax.Array:
+    """Adds a number to all values of an image, within its own range of values."""
+    return jnp.clip(image + change, image.min(), image.max())
 
 
 def affine_matrix(
@@ -63,24 +103,46 @@ def affine_matrix(
     )
 
 
-def warp(image: jax.Array, matrix: jax.Array) -> jax.Array:
-    """Moves the pixels of an image (H, W, C) by a matrix of `affine_matrix`.
+def warp(image: jax.Array, matrix: jax.Array, image_size: int) -> jax.Array:
+    """Enlarges an image and moves its pixels by a matrix of `affine_matrix`.
 
-    Bilinear; what lies outside of the image is the nearest pixel of its border.
+    Bilinear between the pixels of the image (h, w, C) enlarged by nearest neighbour to
+    (image_size, image_size, C); what lies outside is the nearest pixel of its border.
+    The enlarged image is never made: its pixels are read where they come from.
     """
     height, width = image.shape[:2]
-    row_centre, column_centre = height / 2 + 0.5, width / 2 + 0.5
-    row, column = jnp.meshgrid(
-        jnp.arange(height) - row_centre,
-        jnp.arange(width) - column_centre,
-        indexing="ij",
-    )
+    centre = image_size / 2 + 0.5
+    row, column = jnp.meshgrid(*2 * [jnp.arange(image_size) - centre], indexing="ij")
     # Written out: a matrix product may be rounded to bfloat16 on GPUs and TPUs.
-    source = [
-        matrix[0, 0] * row + matrix[0, 1] * column + matrix[0, 2] + row_centre,
-        matrix[1, 0] * row + matrix[1, 1] * column + matrix[1, 2] + column_centre,
-    ]
-    sample = partial(
-        jax.scipy.ndimage.map_coordinates, coordinates=source, order=1, mode="nearest"
-    )
-    return jax.vmap(sample, in_axes=-1, out_axes=-1)(image)
+    rows = matrix[0, 0] * row + matrix[0, 1] * column + matrix[0, 2] + centre
+    columns = matrix[1, 0] * row + matrix[1, 1] * column + matrix[1, 2] + centre
+    result = 0.0
+    for r, row_weight in neighbours(rows, image_size, height):
+        for c, column_weight in neighbours(columns, image_size, width):
+            result += (row_weight * column_weight)[..., None] * image[r, c]
+    return result
+
+
+def neighbours(
+    positions: jax.Array, enlarged: int, size: int
+) -> list[tuple[jax.Array, jax.Array]]:
+    """The two pixels of an axis between which each position lies, and their weights.
+
+    Args:
+      positions: on the axis enlarged by nearest neighbour to `enlarged` pixels.
+      enlarged: that number of pixels.
+      size: the number of pixels that it was enlarged from.
+
+    Returns:
+      Two pairs: indices of pixels from 0 to size - 1, and weights from 0 to 1.
+    """
+    positions = jnp.clip(positions, 0, enlarged - 1)
+    before = jnp.floor(positions)
+    share = positions - before
+
+    def source(pixels: jax.Array) -> jax.Array:
+        # The pixel whose middle, in the small image, is nearest: as jax.image.resize.
+        pixels = jnp.minimum(pixels.astype(jnp.int32), enlarged - 1)
+        return (2 * pixels + 1) * size // (2 * enlarged)
+
+    return [(source(before), 1 - share), (source(before + 1), share)]

@@ -1,8 +1,7 @@
 """Every setting of a training run and its default, once. Imports nothing heavy."""
 
-import argparse
 import dataclasses
-from collections.abc import Sequence
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,6 +17,14 @@ def check(condition: bool, name: str, value: object, rule: str) -> None:
     if not condition:
         flag = name.replace("_", "-")
         raise ValueError(f"--{flag} must be {rule}, got {value}")
+
+
+def check_at_least_0(name: str, value: float) -> None:
+    check(0 <= value < math.inf, name, value, "at least 0")
+
+
+def check_share(name: str, value: float) -> None:
+    check(0 <= value < 1, name, value, "from 0 to below 1")
 
 
 # As tyro writes it, the dense net would be `--min-channels None`.
@@ -47,11 +54,18 @@ class Augmentation:
     """Largest shear, degrees."""
     zoom: float = 0.3
     """Largest change of scale, on each axis for itself: 0.3 is 0.7 to 1.3."""
+    channel_shift: float = 0.0
+    """Largest change of brightness, the same for all channels and within the image's
+    own range of values (the paper has 0.1 for Cropped-PlantDoc, none elsewhere)."""
 
     def __post_init__(self) -> None:
-        for name in ("rotation", "shift", "shear"):
-            check(getattr(self, name) >= 0, name, getattr(self, name), "at least 0")
-        check(0 <= self.zoom < 1, "zoom", self.zoom, "from 0 to below 1")
+        for name in ("rotation", "shift", "shear", "channel_shift"):
+            check_at_least_0(name, getattr(self, name))
+        check_share("zoom", self.zoom)
+
+
+NO_AUGMENTATION = Augmentation(flip=False, rotation=0, shift=0, shear=0, zoom=0)
+WEIGHT_DECAY = {"adamw": 0.05, "sgd": 5e-4}  # of the optimizers that have one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +82,9 @@ class Config:
     cropped_plantdoc, the name of a prepared TFDS set, a folder with one folder of
     images for each class, with or without train/, val/, test/, or a .csv file with the
     columns path and label."""
+    preset: str | None = None
+    """A row of the paper with its whole recipe, or a modern one: --list-presets shows
+    them. Other settings change what they name."""
     data_dir: Path | None = None
     """Where prepared TFDS sets are (default: $TFDS_DATA_DIR or ~/tensorflow_datasets).
     """
@@ -78,6 +95,11 @@ class Config:
     """SHA-256 of archives to accept that are not the official ones."""
     split: Literal["clean", "paper"] = "clean"
     """Of cropped_plantdoc: clean, with no photograph in two parts, or the paper's."""
+    pad: bool | None = None
+    """Black bars make pictures square, instead of a cut (None: in oxford_iiit_pet)."""
+    resize: Literal["bilinear", "nearest"] = "bilinear"
+    """How larger pictures are shrunk; smaller ones are enlarged by nearest neighbour.
+    """
     model: str = "mobilenet"
     """Net: one of gpwjax.list_models()."""
     min_channels: MinChannels = 16
@@ -88,44 +110,84 @@ class Config:
     """Stride 1 in the net's first three layers of stride 2."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters and batch statistics are float32."""
+    matmul_precision: Literal["default", "high", "highest"] = "default"
+    """Of float32 products and convolutions on GPUs and TPUs, which may round their
+    inputs: highest does not."""
     batch_norm_momentum: float | None = None
     """Decay of the running batch statistics (None: the paper's, 0.99 in MobileNet)."""
     epochs: int = 50
     """Passes over the training images."""
     batch_size: int = 64
     """Images in a step."""
-    optimizer: Literal["rmsprop", "adam"] = "rmsprop"
-    """rmsprop has the paper's constants."""
+    optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = "rmsprop"
+    """rmsprop has the paper's constants; sgd has Nesterov's momentum."""
+    momentum: float = 0.9
+    """Of sgd."""
+    weight_decay: float | None = None
+    """Of the kernels, in adamw and sgd (None: 0.05 in adamw, 0.0005 in sgd)."""
+    clip_norm: float = 0.0
+    """Largest norm of the gradient, all parameters together; 0: any."""
+    schedule: Literal["cycle", "cosine"] = "cycle"
+    """Of the learning rate: the paper's cycle, or a fall to 0 along a cosine."""
     lr: float = 1e-3
-    """Learning rate at the beginning of a cycle; it rises to four times as much."""
+    """Learning rate: in a cycle the first, which rises to four times as much; of a
+    cosine the highest."""
     cycle_epochs: int = 25
     """Epochs of one cycle of the learning rate."""
+    warmup_epochs: int = 0
+    """Epochs in which the learning rate rises from 0, before the cosine."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread over all classes."""
+    mixup: float = 0.0
+    """Alpha of mixup, which blends pairs of images and their labels; 0: none."""
+    cutmix: float = 0.0
+    """Alpha of cutmix, which pastes a piece of another image; 0: none. With mixup, a
+    batch gets one of the two by chance."""
+    ema: float = 0.0
+    """Decay of the running mean of the weights, which then is what is validated, tested
+    and saved; 0: the weights themselves."""
     augmentation: Annotated[Augmentation, tyro.conf.OmitArgPrefixes] = Augmentation()
+    augment_val: bool = False
+    """Augment the validation images too, as the paper did for CIFAR."""
     seed: int = 0
     """Of the weights, the order of the images, augmentation, dropout, and the split
     where the data set has none."""
+    seeds: int = 1
+    """Runs to make, with this seed and those that follow; their accuracies, means and
+    intervals in one table."""
     run_dir: Path | None = None
-    """Run folder (default: one in runs/ named after data, net and seed)."""
+    """Run folder (default: one in runs/ named after the preset, or data and net, and
+    the seed)."""
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "epochs", "batch_size", "cycle_epochs"):
+        for name in ("image_size", "epochs", "batch_size", "cycle_epochs", "seeds"):
             check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("clip_norm", "mixup", "cutmix"):
+            check_at_least_0(name, getattr(self, name))
+        for name in ("momentum", "label_smoothing", "ema"):
+            check_share(name, getattr(self, name))
         if self.min_channels is not None:
-            check(
-                self.min_channels >= 1,
-                "min_channels",
-                self.min_channels,
-                "at least 1, or none for the dense net",
-            )
+            rule = "at least 1, or none for the dense net"
+            check(self.min_channels >= 1, "min_channels", self.min_channels, rule)
         if self.batch_norm_momentum is not None:
-            check(
-                0 <= self.batch_norm_momentum < 1,
-                "batch_norm_momentum",
-                self.batch_norm_momentum,
-                "from 0 to below 1",
-            )
-        check(self.lr > 0, "lr", self.lr, "more than 0")
-        check(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
+            check_share("batch_norm_momentum", self.batch_norm_momentum)
+        check(0 < self.lr < math.inf, "lr", self.lr, "more than 0")
+        last = 2**32 - self.seeds
+        check(0 <= self.seed <= last, "seed", self.seed, f"from 0 to {last}")
+        self._check_what_goes_together()
+
+    def _check_what_goes_together(self) -> None:
+        """A setting that would do nothing is an error."""
+        if self.weight_decay is not None:
+            check_at_least_0("weight_decay", self.weight_decay)
+            rule = f"left out with --optimizer {self.optimizer}, which has none"
+            decays = self.optimizer in WEIGHT_DECAY
+            check(decays, "weight_decay", self.weight_decay, rule)
+        rule = f"from 0 to below the {self.epochs} epochs"
+        if self.schedule != "cosine":
+            rule = f"0 with --schedule {self.schedule}, which has no warm-up"
+        most = self.epochs if self.schedule == "cosine" else 1
+        check(0 <= self.warmup_epochs < most, "warmup_epochs", self.warmup_epochs, rule)
 
     @property
     def variant(self) -> str:
@@ -134,38 +196,17 @@ class Config:
 
     @property
     def folder(self) -> Path:
-        """The run folder."""
+        """The run folder; of several seeds, the folder of their run folders."""
         if self.run_dir is not None:
             return self.run_dir
         data = Path(self.data).absolute().name
-        return Path("runs", f"{data}-{self.model}-{self.variant}-seed{self.seed}")
+        name = self.preset or f"{data}-{self.model}-{self.variant}"
+        if self.seeds == 1:
+            return Path("runs", f"{name}-seed{self.seed}")
+        return Path("runs", f"{name}-seeds{self.seed}-{self.seed + self.seeds - 1}")
 
     def to_json(self) -> dict[str, Any]:
         """What the result of a run depends on: all but where things are."""
         settings = dataclasses.asdict(self)
-        places = ("data_dir", "archive", "archive_digest", "run_dir")
-        return {name: v for name, v in settings.items() if name not in places}
-
-
-# For 8x8 pixels and 1,258 training images. In so short a run running statistics with
-# the paper's momentum of 0.99 lag behind the weights.
-DIGITS = Config(
-    data="digits",
-    image_size=8,
-    small_images=True,
-    batch_norm_momentum=0.95,
-    epochs=48,
-    batch_size=32,
-    optimizer="adam",
-    cycle_epochs=48,
-    augmentation=Augmentation(flip=False, rotation=15, shift=0.1, shear=10, zoom=0.15),
-)
-
-
-def parse(args: Sequence[str]) -> Config:
-    """The configuration of a command line. A wrong one ends the program, status 2."""
-    data = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    data.add_argument("--data", default=DIGITS.data)
-    known, _ = data.parse_known_args(args)
-    default = DIGITS if known.data == DIGITS.data else Config(data=known.data)
-    return tyro.cli(Config, default=default, args=args, prog="python -m train")
+        others = ("data_dir", "archive", "archive_digest", "run_dir", "seeds")
+        return {name: v for name, v in settings.items() if name not in others}

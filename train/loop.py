@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 import gpwjax
 from train.checkpoints import Checkpoints
-from train.config import Config, RunError
-from train.data import load_dataset
+from train.config import NO_AUGMENTATION, Augmentation, Config, RunError
+from train.data import check_trainable, load_dataset
 from train.data.report import imbalance
-from train.optimizer import learning_rate, make_optimizer
+from train.optimizer import make_optimizer, make_schedule
 from train.progress import progress_bar
 from train.report import write_report
 from train.run import Run
@@ -53,16 +53,19 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
     if (folder / "result.json").is_file():
         log.info("the run in %s is finished", folder)
         return json.loads((folder / "result.json").read_text())
-    run = Run(config, folder, load_dataset(config), stop)
+    dataset = load_dataset(config)
+    check_trainable(dataset, config)
+    run = Run(config, folder, dataset, stop)
     model, counts = make_model(run)
     make_run_folder(config)
     log_dataset(run)
-    with Checkpoints(folder) as checkpoints:
+    precision = jax.default_matmul_precision(config.matmul_precision)
+    with precision, Checkpoints(folder) as checkpoints:
         state = start_state(run, model, checkpoints)
         rows = train(run, state, checkpoints)
         state, best = checkpoints.restore_best(state)
-    log.info("testing the net of epoch %d, the best in validation", best["epoch"])
-    test, predicted = evaluate(run, state, run.dataset.test)
+        log.info("testing the net of epoch %d, the best in validation", best["epoch"])
+        test, predicted = evaluate(run, state, run.dataset.test)
     return write_report(run, model, counts, state, rows, best, test, predicted)
 
 
@@ -124,26 +127,7 @@ def make_model(run: Run) -> tuple[nn.Module, gpwjax.Counts]:
 
 def start_state(run: Run, model: nn.Module, checkpoints: Checkpoints) -> TrainState:
     """The state of the latest checkpoint, or the first one of a run."""
-    size = run.config.image_size
-    optimizer = make_optimizer(run.config, run.steps_per_epoch)
-
-    def first_state(key: jax.Array) -> TrainState:
-        variables = model.init(key, jnp.zeros((1, size, size, 3)), train=False)
-        state = TrainState.create(
-            apply_fn=model.apply,
-            params=variables["params"],
-            tx=optimizer,
-            batch_stats=variables["batch_stats"],
-            metrics=Metrics.zero(),
-        )
-        return state.replace(step=jnp.zeros((), jnp.int32))
-
-    init = jax.jit(
-        first_state,
-        out_shardings=run.replicated,
-        # It runs once, so the quickest to compile is best: 3 s instead of 13.
-        compiler_options={"xla_backend_optimization_level": 0},
-    )
+    init = first_state(run, model)
     state = checkpoints.restore_latest(
         init.eval_shape(run.keys["init"]), run.replicated
     )
@@ -154,6 +138,29 @@ def start_state(run: Run, model: nn.Module, checkpoints: Checkpoints) -> TrainSt
     return state
 
 
+def first_state(run: Run, model: nn.Module) -> jax.stages.Wrapped:
+    """A jitted function from a random key to the state before the first step."""
+    size = run.config.image_size
+    optimizer = make_optimizer(run.config, run.steps_per_epoch)
+
+    def init(key: jax.Array) -> TrainState:
+        variables = model.init(key, jnp.zeros((1, size, size, 3)), train=False)
+        state = TrainState.create(
+            apply_fn=model.apply,
+            params=variables["params"],
+            tx=optimizer,
+            batch_stats=variables["batch_stats"],
+            metrics=Metrics.zero(),
+        )
+        # A copy, since the step overwrites both the variables and their mean.
+        ema = jax.tree.map(jnp.copy, state.variables) if run.config.ema else None
+        return state.replace(step=jnp.zeros((), jnp.int32), ema=ema)
+
+    # It runs once, so the quickest to compile is best: 3 s instead of 13.
+    options = {"xla_backend_optimization_level": 0}
+    return jax.jit(init, out_shardings=run.replicated, compiler_options=options)
+
+
 def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
     """Trains from the state's epoch to the last one; the rows of metrics.csv."""
     config = run.config
@@ -162,6 +169,8 @@ def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
     rows = [row for row in read_metrics(run.folder) if row["epoch"] <= first_epoch]
     run.stop.postpone()
     images_per_epoch = run.steps_per_epoch * config.batch_size
+    schedule = make_schedule(config, run.steps_per_epoch)
+    val_augmentation = config.augmentation if config.augment_val else NO_AUGMENTATION
     with progress_bar(
         "training",
         total=config.epochs * images_per_epoch,
@@ -176,11 +185,12 @@ def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
                     f"the loss of epoch {epoch + 1} is {trained['loss']}: try a "
                     f"smaller --lr than {config.lr}, with another --run-dir"
                 )
-            validated, _ = evaluate(run, state, run.dataset.val)
+            validated, _ = evaluate(run, state, run.dataset.val, val_augmentation)
+            step = (epoch + 1) * run.steps_per_epoch
             row = {
                 "epoch": epoch + 1,
-                "step": (epoch + 1) * run.steps_per_epoch,
-                "lr": round_off(learning_rate(epoch, config.lr, config.cycle_epochs)),
+                "step": step,
+                "lr": round_off(schedule(step - 1)),
                 **{f"train_{name}": round_off(x) for name, x in trained.items()},
                 **{f"val_{name}": round_off(x) for name, x in validated.items()},
                 "images_per_second": round(rate, 1),
@@ -206,13 +216,7 @@ def train_epoch(
     losses = collections.deque()
     saved = time.monotonic()
     for number, batch in enumerate(run.training_batches(epoch, first), first + 1):
-        state, loss = train_step(
-            state,
-            *batch,
-            run.keys["step"],
-            augmentation=config.augmentation,
-            image_size=config.image_size,
-        )
+        state, loss = train_step(state, *batch, run.keys["step"], config=config)
         losses.append(loss)
         if number == first + 1:
             loss.block_until_ready()
@@ -237,14 +241,24 @@ def train_epoch(
 
 
 def evaluate(
-    run: Run, state: TrainState, indices: np.ndarray
+    run: Run,
+    state: TrainState,
+    indices: np.ndarray,
+    augmentation: Augmentation = NO_AUGMENTATION,
 ) -> tuple[dict[str, float], np.ndarray]:
     """Mean loss and accuracy on these images, and the class predicted for each."""
     metrics = jax.device_put(Metrics.zero(), run.replicated)
     predicted = []
-    for batch, weights in run.evaluation_batches(indices):
+    key = jax.random.fold_in(run.keys["val"], state.step)
+    for number, (batch, weights) in enumerate(run.evaluation_batches(indices)):
         metrics, classes = eval_step(
-            state, metrics, *batch, weights, image_size=run.config.image_size
+            state,
+            metrics,
+            *batch,
+            weights,
+            jax.random.fold_in(key, number),
+            image_size=run.config.image_size,
+            augmentation=augmentation,
         )
         predicted.append(classes)
         if len(predicted) > STEPS_AHEAD:

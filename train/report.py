@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 import gpwjax
 from train.run import Run
@@ -18,7 +19,7 @@ from train.run_folder import write_text
 from train.step import TrainState
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-MAX_NUMBERS = 25  # classes up to which a confusion matrix shows its numbers
+MAX_NUMBERS = 40  # classes up to which a confusion matrix shows its numbers
 
 
 def write_report(
@@ -62,11 +63,12 @@ def write_report(
     gpwjax.save(
         run.folder / "model.safetensors",
         model,
-        {"params": state.params, "batch_stats": state.batch_stats},
+        state.tested_variables,
         classes=data.classes,
         image_size=config.image_size,
         stored_size=data.stored_size,
         pad=data.pad,
+        resize=data.resize,
         data=data.name,
         **{name: result[name] for name in ("test_accuracy", "params", "macs")},
     )
@@ -113,20 +115,31 @@ def plot_confusion(
     from sklearn.metrics import confusion_matrix
 
     matrix = confusion_matrix(labels, predicted, labels=range(len(classes)))
-    share = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
-    size = min(20, 2.5 + 0.42 * len(classes))
+    size = confusion_inches(len(classes))
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
-    picture = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
+    picture = draw_confusion(axes, matrix, classes)
     figure.colorbar(picture, label="share of the true class")
-    font = 9 if len(classes) <= MAX_NUMBERS else 5
-    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=font)
-    axes.set_yticks(range(len(classes)), classes, fontsize=font)
-    axes.set(
-        xlabel="predicted",
-        ylabel="true",
-        title=f"{np.trace(matrix)} of {matrix.sum()} test images right",
-    )
+    axes.set_title(f"{np.trace(matrix)} of {matrix.sum()} test images right")
+    figure.savefig(file, dpi=120)
+
+
+def confusion_inches(classes: int) -> float:
+    """Height and width in which a confusion matrix can be read."""
+    return min(20, 2.5 + 0.42 * classes)
+
+
+def draw_confusion(axes: Axes, matrix: np.ndarray, classes: Sequence[str]) -> AxesImage:
+    """Draws a confusion matrix (true, predicted), each row as shares of its sum."""
+    share = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    picture = axes.imshow(share, vmin=0, vmax=1, cmap="Blues")
+    # As large as the row of a class, up to 9 points.
+    font = min(9, 60 * confusion_inches(len(classes)) / len(classes))
+    # A name with two dollar signs is no formula.
+    style = {"fontsize": font, "parse_math": False}
+    axes.set_xticks(range(len(classes)), classes, rotation=90, **style)
+    axes.set_yticks(range(len(classes)), classes, **style)
+    axes.set(xlabel="predicted", ylabel="true")
     if len(classes) <= MAX_NUMBERS:
         for row, column in np.argwhere(matrix > 0):
             axes.text(
@@ -138,4 +151,4 @@ def plot_confusion(
                 fontsize=8,
                 color="white" if share[row, column] > 0.5 else "black",
             )
-    figure.savefig(file, dpi=120)
+    return picture

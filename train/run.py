@@ -33,7 +33,7 @@ class Run:
     @cached_property
     def keys(self) -> dict[str, jax.Array]:
         """A random key for each use."""
-        uses = ("init", "order", "step")
+        uses = ("init", "order", "step", "val")
         keys = jax.random.split(jax.random.key(self.config.seed), len(uses))
         return dict(zip(uses, keys, strict=True))
 

@@ -67,7 +67,7 @@ def refuse_other_settings(folder: Path, old: dict, new: dict) -> None:
     changes = [
         f"--{name.replace('_', '-')} was {old.get(name)}, now {new.get(name)}"
         for name in {**old, **new}
-        if old.get(name) != new.get(name)
+        if old.get(name) != new.get(name) and name != "preset"  # only a name
     ]
     if changes:
         raise RunError(

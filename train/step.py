@@ -10,7 +10,8 @@ from flax import struct
 from flax.training import train_state
 
 from train.augment import augment
-from train.config import Augmentation
+from train.config import NO_AUGMENTATION, Augmentation, Config
+from train.mix import make_targets, mix
 
 
 class Metrics(struct.PyTreeNode):
@@ -43,28 +44,37 @@ class Metrics(struct.PyTreeNode):
 
 
 class TrainState(train_state.TrainState):
-    """Parameters, optimizer state and step, and two things more.
+    """Parameters, optimizer state and step, and three things more.
 
     Attributes:
       batch_stats: running means and variances of batch normalisation.
       metrics: of the steps of this epoch so far.
+      ema: running mean of `variables`; None: none is kept.
     """
 
     batch_stats: Any
     metrics: Metrics
+    ema: dict[str, Any] | None = None
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """Those of the net after the last step."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+    @property
+    def tested_variables(self) -> dict[str, Any]:
+        """What is validated, tested and saved: the running mean where there is one."""
+        return self.variables if self.ema is None else self.ema
 
 
-@partial(
-    jax.jit, donate_argnames="state", static_argnames=("augmentation", "image_size")
-)
+@partial(jax.jit, donate_argnames="state", static_argnames="config")
 def train_step(
     state: TrainState,
     images: jax.Array,
     labels: jax.Array,
     key: jax.Array,
     *,
-    augmentation: Augmentation,
-    image_size: int,
+    config: Config,
 ) -> tuple[TrainState, jax.Array]:
     """One update on a batch of images (N, h, w, 3) uint8 and labels (N,).
 
@@ -73,8 +83,11 @@ def train_step(
     `key` is the run's; what is random in a step depends on it and on the number of the
     step alone, so a run that was stopped goes on as if it had not been.
     """
-    augment_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-    images = augment(as_input(images, image_size), augment_key, augmentation)
+    augment_key, mix_key, dropout_key = jax.random.split(
+        jax.random.fold_in(key, state.step), 3
+    )
+    images = augment(images, augment_key, config.augmentation, config.image_size)
+    images, share = mix(images, mix_key, config.mixup, config.cutmix)
 
     def mean_loss(params: Any) -> tuple[jax.Array, tuple]:
         logits, updated = state.apply_fn(
@@ -84,46 +97,50 @@ def train_step(
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
         )
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean(), (losses, logits, updated["batch_stats"])
+        classes = logits.shape[-1]
+        targets = make_targets(labels, share, classes, config.label_smoothing)
+        losses = optax.softmax_cross_entropy(logits, targets)
+        correct = logits.argmax(-1) == targets.argmax(-1)
+        return losses.mean(), (losses, correct, updated["batch_stats"])
 
-    (loss, (losses, logits, batch_stats)), grads = jax.value_and_grad(
+    (loss, (losses, correct, batch_stats)), grads = jax.value_and_grad(
         mean_loss, has_aux=True
     )(state.params)
-    metrics = state.metrics.add(losses, logits.argmax(-1) == labels)
+    metrics = state.metrics.add(losses, correct)
     state = state.apply_gradients(grads=grads, batch_stats=batch_stats, metrics=metrics)
-    return state, loss
+    return state.replace(ema=averaged(state, config.ema)), loss
 
 
-@partial(jax.jit, static_argnames="image_size")
+def averaged(state: TrainState, decay: float) -> dict[str, Any] | None:
+    """The running mean of the variables after a step; None where `decay` is 0.
+
+    In the first steps it forgets more quickly: else it would be of the first weights.
+    """
+    if not decay:
+        return None
+    decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
+    return optax.incremental_update(state.variables, state.ema, 1 - decay)
+
+
+@partial(jax.jit, static_argnames=("image_size", "augmentation"))
 def eval_step(
     state: TrainState,
     metrics: Metrics,
     images: jax.Array,
     labels: jax.Array,
     weights: jax.Array,
+    key: jax.Array,
     *,
     image_size: int,
+    augmentation: Augmentation = NO_AUGMENTATION,
 ) -> tuple[Metrics, jax.Array]:
     """Adds a batch to `metrics`, and gives the predicted classes (N,).
 
-    `weights` is 1 for an image and 0 for what fills up the last batch.
+    `weights` is 1 for an image and 0 for what fills up the last batch; `key` is of the
+    augmentation, if there is one.
     """
-    logits = state.apply_fn(
-        {"params": state.params, "batch_stats": state.batch_stats},
-        as_input(images, image_size),
-        train=False,
-    )
+    images = augment(images, key, augmentation, image_size)
+    logits = state.apply_fn(state.tested_variables, images, train=False)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     predicted = logits.argmax(-1)
     return metrics.add(losses, predicted == labels, weights), predicted
-
-
-def as_input(images: jax.Array, image_size: int) -> jax.Array:
-    """uint8 images (N, h, w, C) as floats in [0, 1] of the size that the net sees.
-
-    Enlarged by nearest neighbour, as the paper enlarges CIFAR's images.
-    """
-    images = images.astype(jnp.float32) / 255
-    shape = (images.shape[0], image_size, image_size, images.shape[-1])
-    return jax.image.resize(images, shape, "nearest")

@@ -26,6 +26,7 @@ class Dataset:
       train, val, test: indices of images.
       skipped: (file, reason) of each image that could not be read.
       pad: whether images got black bars to become squares.
+      resize: how larger images were shrunk, "bilinear" or "nearest".
     """
 
     name: str
@@ -37,6 +38,7 @@ class Dataset:
     test: np.ndarray
     skipped: list[tuple[str, str]]
     pad: bool = False
+    resize: str = "bilinear"
 
     @property
     def stored_size(self) -> int:
@@ -53,12 +55,14 @@ def load_dataset(config: Config) -> Dataset:
     """Finds the data set, decodes it where that has not been done, and splits it.
 
     Raises:
-      RunError: there is no such data set, or it cannot be trained on.
+      RunError: there is no such data set, or no such split of it.
     """
     source = find_source(config)
+    pad = source.pad if config.pad is None else config.pad
+    source = dataclasses.replace(source, pad=pad, resize=config.resize)
     arrays = cached_arrays(source, config.image_size)
     train, val, test = split(source, arrays.labels, config)
-    dataset = Dataset(
+    return Dataset(
         source.name,
         source.classes,
         arrays.images,
@@ -68,9 +72,8 @@ def load_dataset(config: Config) -> Dataset:
         test,
         [*source.skipped, *arrays.skipped],
         source.pad,
+        source.resize,
     )
-    check(dataset, config)
-    return dataset
 
 
 def split(
@@ -129,7 +132,7 @@ def find_data_dir(given: Path | None) -> Path:
     return (given or Path(default)).expanduser()
 
 
-def check(dataset: Dataset, config: Config) -> None:
+def check_trainable(dataset: Dataset, config: Config) -> None:
     """Raises RunError where the data set cannot be trained on."""
     counts = dataset.class_counts(dataset.train)
     empty = [name for name, count in counts.items() if not count]

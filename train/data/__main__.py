@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from train.config import Config, RunError, parse
+from train.command_line import parse
+from train.config import Config, RunError
 from train.data import Dataset, find_data_dir, load_dataset
 from train.data.report import imbalance
 from train.data.storage import clean, listing

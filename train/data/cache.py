@@ -44,6 +44,8 @@ def cached_arrays(source: Source, image_size: int) -> Arrays:
     """
     size = min(image_size, source.size or image_size)
     parts = [FORMAT, source.digest, source.classes, source.splits, source.pad]
+    if source.resize != "bilinear":
+        parts.append(source.resize)
     digest = digest_of(parts)[:16]
     folder = cache_dir() / f"{source.name}-{size}-{digest}"
     try:
@@ -94,7 +96,7 @@ def write_arrays(source: Source, size: int, folder: Path) -> None:
     def read(number: int) -> tuple[np.ndarray, int] | str:
         try:
             image, label = source.read(number)
-            return to_size(image, size, source.pad), label
+            return to_size(image, size, source.pad, source.resize), label
         except UnreadableImageError as error:
             return str(error)
 
@@ -116,8 +118,8 @@ def write_arrays(source: Source, size: int, folder: Path) -> None:
     (folder / "about.json").write_text(json.dumps({"skipped": skipped}))
 
 
-def to_size(image: np.ndarray, size: int, pad: bool) -> np.ndarray:
+def to_size(image: np.ndarray, size: int, pad: bool, resize: str) -> np.ndarray:
     """An image (H, W, 3) uint8 as (size, size, 3) uint8, as `Classifier` does it."""
     if image.shape[:2] == (size, size):
         return image
-    return np.round(fit(as_float(image), size, pad) * 255).astype(np.uint8)
+    return np.round(fit(as_float(image), size, pad, resize) * 255).astype(np.uint8)

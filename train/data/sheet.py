@@ -7,10 +7,9 @@ import jax
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from train.augment import augment
+from train.augment import as_input, augment
 from train.config import Config
 from train.data import Dataset
-from train.step import as_input
 
 SAMPLES = 4  # of each class
 CELL = 96  # pixels of an image on the sheet
@@ -57,10 +56,10 @@ def samples(
     of_class = dataset.train[dataset.labels[dataset.train] == label]
     rng = np.random.default_rng(config.seed)
     chosen = rng.choice(of_class, min(SAMPLES, len(of_class)), replace=False)
-    images = as_input(dataset.images[np.sort(chosen)], config.image_size)
+    stored = dataset.images[np.sort(chosen)]
     key = jax.random.fold_in(jax.random.key(config.seed), label)
-    augmented = augment(images, key, config.augmentation)
-    return to_bytes(images), to_bytes(augmented)
+    augmented = augment(stored, key, config.augmentation, config.image_size)
+    return to_bytes(as_input(stored, config.image_size)), to_bytes(augmented)
 
 
 def to_bytes(images: jax.Array) -> np.ndarray:

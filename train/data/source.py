@@ -22,6 +22,7 @@ class Source:
       splits: "train", "val", "test", or "all" for one pool -> the images' numbers.
       size: height and width of the images, pixels, where all are such squares.
       pad: whether images that are no squares get black bars; else their middle is cut.
+      resize: how larger images are shrunk, "bilinear" or "nearest".
       skipped: (what, why) of what is left out besides unreadable images.
       photographs: gives (N,) the photograph that each image is from, where several are
         from one.
@@ -37,6 +38,7 @@ class Source:
     read: Callable[[int], tuple[np.ndarray, int]]
     describe: Callable[[int], str] = str
     pad: bool = False
+    resize: str = "bilinear"
     skipped: Sequence[tuple[str, str]] = ()
     photographs: Callable[[], np.ndarray] | None = None
 

@@ -1,0 +1,423 @@
+"""`python -m train.evaluate`, mostly with a tiny net on the digits."""
+
+import csv
+import dataclasses
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from made_nets import Tiny
+from PIL import Image
+
+import gpwjax
+import train.evaluate
+import train.evaluation
+from gpwjax.models import MODELS
+from train.config import Config
+from train.data import Dataset, load_dataset
+from train.evaluation import Net, data_config
+from train.loop import fit
+from train.presets import DIGITS
+from train.stop import StopRequest
+
+ROOT = Path(__file__).parents[1]
+FILES = {
+    *("summary.json", "evaluation.png", "classes.csv", "confusion.csv"),
+    *("calibration.csv", "predictions.csv"),
+}
+CIFAR10 = [
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_and_cache(tmp_path_factory) -> Iterator[None]:
+    """The tiny net as one of `create_model`, and a cache for the tests of this file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "tiny", Tiny)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    config = dataclasses.replace(
+        DIGITS, run_dir=folder, model="tiny", epochs=2, batch_size=64
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
+        fit(config, StopRequest())
+    return folder
+
+
+@pytest.fixture
+def evaluate(monkeypatch, caplog, capsys) -> Iterator[Callable]:
+    """Runs the program: status, what it says, and the errors that it writes."""
+    for name in ("keep_memory", "use_compilation_cache"):  # settings of the process
+        monkeypatch.setattr(train.evaluate, name, lambda: None)
+
+    def run(*args: object) -> tuple[int, str, list[str]]:
+        caplog.clear()
+        monkeypatch.setattr(sys, "argv", ["train.evaluate", *map(str, args)])
+        status = train.evaluate.main()
+        said = [r.getMessage() for r in caplog.records if r.name.startswith("train")]
+        errors = capsys.readouterr().err.splitlines()
+        return status, "\n".join(said), [e for e in errors if e.startswith("error")]
+
+    logger = logging.getLogger("train")
+    level = logger.level
+    yield run
+    logger.setLevel(level)
+
+
+class Blank:
+    """Stands for a picture that a test does not look at."""
+
+    def savefig(self, *args: object, **kwargs: object) -> None:
+        """Writes nothing."""
+
+
+@pytest.fixture
+def undrawn(monkeypatch) -> None:
+    """Saves the time that the picture takes."""
+    monkeypatch.setattr(train.evaluation.Report, "draw", lambda _: Blank())
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset(DIGITS)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    with file.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def save_again(weights: Path, file: Path, **changes: Any) -> gpwjax.Classifier:
+    """Writes the same net with another description."""
+    old = gpwjax.load(weights)
+    about = {k: v for k, v in old.metadata.items() if k != "model"} | changes
+    about = {k: v for k, v in about.items() if v is not None}
+    gpwjax.save(file, old.model, old.variables, **about)
+    return gpwjax.load(file)
+
+
+def write_images(folder: Path, images: dict[str, list[np.ndarray]]) -> Path:
+    """A folder of images for each class."""
+    for name, of in images.items():
+        (folder / name).mkdir(parents=True)
+        for number, image in enumerate(of):
+            Image.fromarray(image).save(folder / name / f"{number:03}.png")
+    return folder
+
+
+def test_a_run_has_the_accuracy_that_it_reported(evaluate, finished, digits):
+    status, said, errors = evaluate(finished)
+    assert (status, errors) == (0, [])
+    folder = finished / "evaluation" / "digits-test"
+    assert {file.name for file in folder.iterdir()} == FILES
+    assert f"everything is in {folder}" in said
+    reported = json.loads((finished / "result.json").read_text())
+    summary = read_summary(folder)
+    assert summary["accuracy"] > 0.3
+    assert summary["accuracy"] == pytest.approx(reported["test_accuracy"], rel=1e-6)
+    assert summary["cross_entropy"] == pytest.approx(reported["test_loss"], rel=1e-4)
+    assert summary["images"] == reported["test_images"] == 359
+    assert f"accuracy {summary['accuracy']:.2%} (95% interval " in said
+    assert f", {summary['right']} of 359 test images of digits" in said
+
+
+def test_the_predictions_are_those_of_the_classifier(evaluate, finished, digits):
+    evaluate(finished, "--out", finished / "out", "--batch-size", "7")
+    rows = read_rows(finished / "out" / "predictions.csv")
+    probabilities = gpwjax.load(finished / "model.safetensors").predict(
+        np.asarray(digits.images[digits.test])
+    )
+    assert [int(row["index"]) for row in rows] == digits.test.tolist()
+    assert [int(row["true"]) for row in rows] == digits.labels[digits.test].tolist()
+    predicted = [int(row["predicted"]) for row in rows]
+    assert predicted == probabilities.argmax(-1).tolist()
+    np.testing.assert_allclose(
+        [float(row["probability"]) for row in rows], probabilities.max(-1), rtol=1e-5
+    )
+
+
+def test_the_tables_fit_the_summary(evaluate, finished):
+    evaluate(finished, "--out", finished / "tables")
+    folder = finished / "tables"
+    summary = read_summary(folder)
+    confusion = read_rows(folder / "confusion.csv")
+    classes = read_rows(folder / "classes.csv")
+    calibration = read_rows(folder / "calibration.csv")
+    names = [str(n) for n in range(10)]
+    assert [row["true"] for row in confusion] == names
+    assert [row["class"] for row in classes] == names
+    assert sum(int(row[row["true"]]) for row in confusion) == summary["right"]
+    for counts, of_class in zip(confusion, classes, strict=True):
+        images = int(of_class["images"])
+        assert sum(int(counts[name]) for name in names) == images
+        recall = int(counts[counts["true"]]) / images
+        assert float(of_class["recall"]) == pytest.approx(recall, abs=1e-6)
+    assert sum(int(row["images"]) for row in calibration) == summary["images"]
+    with Image.open(folder / "evaluation.png") as picture:
+        assert 1000 < picture.width < 3500
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("part", "images", "what"),
+    [
+        ("train", 1258, "training images of"),
+        ("val", 180, "validation images of"),
+        ("all", 1797, "images of"),
+    ],
+)
+def test_other_parts_can_be_tested(evaluate, finished, part, images, what):
+    status, said, _ = evaluate(finished, "--part", part)
+    assert status == 0
+    summary = read_summary(finished / "evaluation" / f"digits-{part}")
+    assert (summary["images"], summary["part"]) == (images, part)
+    assert f" of {images:,} {what} digits" in said
+    if part == "val":
+        reported = json.loads((finished / "result.json").read_text())["val_accuracy"]
+        assert summary["accuracy"] == pytest.approx(reported, rel=1e-6)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_weights_file_needs_no_run_and_no_order_of_the_classes(
+    evaluate, finished, tmp_path
+):
+    classifier = gpwjax.load(finished / "model.safetensors")
+    order = np.random.default_rng(0).permutation(10)
+    head = classifier.variables["params"]["Dense_0"]
+    for name in head:
+        head[name] = head[name][..., order]
+    gpwjax.save(
+        tmp_path / "net.safetensors",
+        classifier.model,
+        classifier.variables,
+        classes=[classifier.classes[number] for number in order],
+        image_size=8,
+    )
+    status, _, _ = evaluate(tmp_path / "net.safetensors", "--data", "digits")
+    assert status == 0
+    ours = read_summary(tmp_path / "net-evaluation" / "digits-test")
+    evaluate(finished, "--out", tmp_path / "run")
+    of_run = read_summary(tmp_path / "run")
+    for name in ("right", "top5_accuracy", "mean_f1", "calibration_error"):
+        assert ours[name] == pytest.approx(of_run[name], rel=1e-5)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_data_set_may_have_some_of_the_classes(evaluate, finished, digits, tmp_path):
+    images = {
+        name: list(digits.images[digits.labels == int(name)][:20]) for name in "73"
+    }
+    folder = write_images(tmp_path / "some", images)
+    args = ("--data", folder, "--part", "all", "--out", tmp_path / "out")
+    status, said, _ = evaluate(finished, *args)
+    assert status == 0
+    assert "some has 2 of the 10 classes that the net knows" in said
+    summary = read_summary(tmp_path / "out")
+    classifier = gpwjax.load(finished / "model.safetensors")
+    right = sum(
+        (classifier.predict(images[name]).argmax(-1) == int(name)).sum()
+        for name in images
+    )
+    assert (summary["right"], summary["images"]) == (right, 40)
+
+
+def test_a_class_that_the_net_does_not_know_is_named(evaluate, finished, tmp_path):
+    image = np.zeros((8, 8, 3), np.uint8)
+    names = ("0", "ten", "eleven")
+    folder = write_images(tmp_path / "more", {name: [image] * 9 for name in names})
+    status, _, errors = evaluate(finished, "--data", folder)
+    assert status == 1
+    assert errors == [
+        "error: the net does not know 2 of the 3 classes of more: 'eleven', 'ten'. It "
+        "knows '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'"
+    ]
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_small_images_are_enlarged_as_the_classifier_does_it(
+    evaluate, finished, digits, tmp_path
+):
+    """First to the size at which those of the net's own data set would be stored."""
+    about = {"image_size": 18, "stored_size": 9}  # not the same as from 8 to 18
+    net = tmp_path / "net.safetensors"
+    classifier = save_again(finished / "model.safetensors", net, **about)
+    args = ("--part", "val", "--out", tmp_path)
+    assert evaluate(net, *args)[0] == 0
+    theirs = classifier.predict(np.asarray(digits.images[digits.val])).max(-1)
+    np.testing.assert_allclose(probabilities_in(tmp_path), theirs, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("resize", ["bilinear", "nearest"])
+@pytest.mark.parametrize("pad", [False, True])
+def test_large_images_are_shrunk_as_the_classifier_does_it(
+    evaluate, finished, tmp_path, pad, resize
+):
+    rng = np.random.default_rng(0)
+    sizes = ((16, 9), (20, 30), (24, 24))
+    images = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    data = write_images(tmp_path / "noise", {"4": images})
+    net = tmp_path / "net.safetensors"
+    about = {"pad": pad, "resize": resize}
+    classifier = save_again(finished / "model.safetensors", net, **about)
+    args = ("--data", data, "--part", "all", "--out", tmp_path)
+    assert evaluate(net, *args)[0] == 0
+    theirs = classifier.predict(images).max(-1)
+    # Stored as uint8.
+    np.testing.assert_allclose(probabilities_in(tmp_path), theirs, rtol=0, atol=1e-3)
+
+
+def probabilities_in(folder: Path) -> list[float]:
+    """The confidences of a report."""
+    return [float(row["probability"]) for row in read_rows(folder / "predictions.csv")]
+
+
+def read_config(settings: dict[str, Any], *args: str) -> Config:
+    about = {"classes": ["a"], "image_size": 8}
+    net = Net(Path("f"), None, gpwjax.Classifier(None, {}, about), about | settings)
+    return data_config(net, train.evaluate.read_args(["net", *args]))
+
+
+def test_the_split_is_that_of_the_run_unless_another_is_asked_for():
+    run = {"data": "leaves", "seed": 5, "split": "paper"}
+    config = read_config(run)
+    assert (config.data, config.seed, config.split) == ("leaves", 5, "paper")
+    config = read_config(run, "--seed=0", "--split=clean", "--data=trees")
+    assert (config.data, config.seed, config.split) == ("trees", 0, "clean")
+    config = read_config({"data": "leaves"})
+    assert (config.seed, config.split) == (Config("leaves").seed, "clean")
+
+
+def test_the_weights_file_of_a_run_is_as_good_as_its_folder(finished):
+    by_file = train.evaluation.load_net(finished / "model.safetensors")
+    by_folder = train.evaluation.load_net(finished)
+    assert by_file.settings == by_folder.settings
+    assert by_file.report_folder == by_folder.report_folder
+
+
+def unfinished_run(finished: Path, folder: Path) -> list[object]:
+    (folder / "begun").mkdir()
+    return [folder / "begun"]
+
+
+def text_file(finished: Path, folder: Path) -> list[object]:
+    (folder / "net.safetensors").write_text("no weights")
+    return [folder / "net.safetensors"]
+
+
+def unnamed_data(finished: Path, folder: Path) -> list[object]:
+    net = folder / "net.safetensors"
+    save_again(finished / "model.safetensors", net, data=None)
+    return [net]
+
+
+def empty_part(finished: Path, folder: Path) -> list[object]:
+    image = np.zeros((8, 8, 3), np.uint8)
+    return [finished, "--data", write_images(folder / "few", {"0": [image]})]
+
+
+def report_that_is_a_file(finished: Path, folder: Path) -> list[object]:
+    (folder / "out").write_text("")
+    return [finished, "--out", folder / "out"]
+
+
+def broken_net(finished: Path, folder: Path) -> list[object]:
+    net = gpwjax.load(finished / "model.safetensors")
+    net.variables["params"]["Dense_0"]["bias"] += np.float32(np.nan)
+    file = folder / "net.safetensors"
+    gpwjax.save(file, net.model, net.variables, classes=net.classes, image_size=8)
+    return [file, "--data", "digits"]
+
+
+@pytest.mark.parametrize(
+    ("make_args", "message"),
+    [
+        (lambda *_: ["no/net"], "no weights file no/net"),
+        (unfinished_run, r"\S+/begun holds no model.safetensors: it is no run folder"),
+        (text_file, r"\S+/net.safetensors is not a weights file of gpwjax"),
+        (unnamed_data, r"\S+ does not name its data set: name one with --data"),
+        (empty_part, "few has no image for --part test"),
+        (report_that_is_a_file, r".*File exists: '\S+/out'"),
+        (broken_net, r"the net of \S+ answers with numbers that are not finite"),
+        (lambda run, _: [run, "--batch-size", 0], "--batch-size must be at least 1"),
+        (lambda run, _: [run, "--data", "no"], "there is no data set 'no'"),
+        (lambda run, _: [run, "--split", "paper"], "--split paper is of cropped_plant"),
+    ],
+)
+def test_an_error_is_one_line(evaluate, finished, tmp_path, make_args, message):
+    status, _, errors = evaluate(*make_args(finished, tmp_path))
+    assert status == 1
+    assert len(errors) == 1
+    assert re.match(f"error: {message}", errors[0])
+
+
+@pytest.mark.parametrize("args", [[], ["net", "--part", "tset"], ["net", "--seed=a"]])
+def test_wrong_arguments_end_it_with_status_2(evaluate, args):
+    with pytest.raises(SystemExit) as end:
+        evaluate(*args)
+    assert end.value.code == 2
+
+
+def test_ctrl_c_ends_it_quietly(evaluate, finished, monkeypatch):
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train.evaluation, "compute_logits", interrupted)
+    assert evaluate(finished)[::2] == (130, [])
+
+
+def test_as_a_program_of_its_own(tmp_path):
+    process = subprocess.run(
+        [sys.executable, "-m", "train.evaluate", tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"error: {tmp_path} holds no model.safetensors")
+    assert len(process.stderr.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_the_authors_net_has_the_accuracy_of_the_paper(evaluate, shared, tmp_path):
+    model = gpwjax.create_model("mobilenet", 10, 16)
+    net = shared / "reference/authors_kmobilenet_16ch_cifar10.hdf5"
+    file = tmp_path / "authors.safetensors"
+    gpwjax.save(
+        file,
+        model,
+        gpwjax.from_keras(model, net),
+        classes=CIFAR10,
+        image_size=224,
+        stored_size=32,
+    )
+    data = ("--data", "cifar10", "--data-dir", shared / "data/tfds")
+    status, said, _ = evaluate(file, *data)
+    assert status == 0
+    assert "accuracy 89.81% (95% interval 89.20% to 90.39%), 8,981 of 10,000" in said
+    rows = read_rows(tmp_path / "authors-evaluation/cifar10-test/predictions.csv")
+    assert len(rows) == 10_000

@@ -1,0 +1,40 @@
+"""From the arguments of `python -m train` to a configuration."""
+
+import argparse
+import difflib
+from collections.abc import Sequence
+
+import tyro
+
+from train.config import Config
+from train.presets import DIGITS, preset_table, presets
+
+
+def parse(args: Sequence[str]) -> Config:
+    """The configuration of a command line. A wrong one ends the program, status 2."""
+    # What the defaults depend on is read first.
+    first = argparse.ArgumentParser(
+        prog="python -m train", add_help=False, allow_abbrev=False
+    )
+    first.add_argument("--data")
+    first.add_argument("--preset")
+    first.add_argument("--list-presets", action="store_true")
+    known, _ = first.parse_known_args(args)
+    if known.list_presets:
+        print(preset_table())
+        raise SystemExit(0)
+    if known.preset is not None:
+        if known.preset not in presets():
+            first.error(unknown_preset(known.preset))
+        default = presets()[known.preset]
+    elif known.data in (None, DIGITS.data):
+        default = DIGITS
+    else:
+        default = Config(data=known.data)
+    return tyro.cli(Config, default=default, args=args, prog="python -m train")
+
+
+def unknown_preset(name: str) -> str:
+    near = difflib.get_close_matches(name, presets(), n=3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    return f"--preset must be one of those of --list-presets, got {name!r}{hint}"

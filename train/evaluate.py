@@ -1,0 +1,104 @@
+"""python -m train.evaluate: tests a trained net on any data set of its classes."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.config import RunError
+from train.runtime import keep_memory, use_compilation_cache
+
+log = logging.getLogger("train")
+
+
+def main() -> int:
+    """Runs the program; the exit status."""
+    keep_memory()
+    options = read_args(sys.argv[1:])
+    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
+    log.setLevel(logging.INFO)
+    try:
+        # Imported here, since JAX and all that it needs take seconds.
+        from absl import logging as absl_logging
+        from tqdm.contrib.logging import logging_redirect_tqdm
+
+        from train.evaluation import evaluate
+
+        # Where TFDS says what only its developers want to know.
+        absl_logging.set_verbosity(absl_logging.ERROR)
+        use_compilation_cache()
+        with logging_redirect_tqdm():
+            evaluate(options)
+    except (RunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def read_args(args: Sequence[str]) -> argparse.Namespace:
+    """What the arguments ask for. Wrong ones end the program, status 2.
+
+    What replaces a setting of the run, or of the weights file, is there only where it
+    was given: data, seed, split.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m train.evaluate",
+        description="Tests a trained net: accuracy, the classes that it confuses, and "
+        "whether it is as sure as it is right. Images are prepared as in its training.",
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "net",
+        type=Path,
+        metavar="RUN|WEIGHTS",
+        help="a run folder of python -m train, or a .safetensors file of gpwjax.save",
+    )
+    add(
+        "--data",
+        default=argparse.SUPPRESS,
+        help="data set, as for python -m train; the net must know all its classes "
+        "(default: the one that the net was trained on)",
+    )
+    add("--data-dir", type=Path, metavar="DIR", help="where prepared TFDS sets are")
+    add(
+        "--part",
+        choices=("train", "val", "test", "all"),
+        default="test",
+        help="of the data set (default: %(default)s)",
+    )
+    add(
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        help="for the report (default: evaluation/ in the run folder, or a folder "
+        "beside the weights file)",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="images at a time (default: %(default)s)",
+    )
+    add(
+        "--seed",
+        type=int,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="of the split where the data set has none (default: the run's, or 0)",
+    )
+    add(
+        "--split",
+        choices=("clean", "paper"),
+        default=argparse.SUPPRESS,
+        help="of cropped_plantdoc (default: the run's, or clean)",
+    )
+    return parser.parse_args(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

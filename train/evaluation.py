@@ -1,0 +1,236 @@
+"""The order of things in an evaluation of a trained net."""
+
+import argparse
+import dataclasses
+import json
+import logging
+import textwrap
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import gpwjax
+from train.augment import as_input
+from train.config import Config, RunError
+from train.data import Dataset, load_dataset
+from train.progress import progress_bar
+from train.report import PACKAGES
+from train.score_report import Report
+from train.scores import Answers
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = "model.safetensors"  # of a run folder
+STEPS_AHEAD = 2  # how far the host runs ahead of the device
+
+
+@dataclasses.dataclass(frozen=True)
+class Net:
+    """A trained net, and how its data set is named and split.
+
+    Attributes:
+      file: the weights file.
+      run: the folder of the run that made it, if there is one.
+      classifier: the content of the file.
+      settings: of the run, or what the file says in their place.
+    """
+
+    file: Path
+    run: Path | None
+    classifier: gpwjax.Classifier
+    settings: dict[str, Any]
+
+    @property
+    def report_folder(self) -> Path:
+        """Where reports go if nothing else is said."""
+        if self.run is not None:
+            return self.run / "evaluation"
+        return self.file.with_name(f"{self.file.stem}-evaluation")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Tests a net, says how good it is, and writes the report.
+
+    Args:
+      options: as of `train.evaluate.read_args`.
+
+    Raises:
+      RunError: the net, the data set or the part does not exist, or they do not go
+        together.
+      OSError: the report cannot be written.
+    """
+    net = load_net(options.net)
+    config = data_config(net, options)
+    dataset = load_dataset(config)
+    indices = choose_part(dataset, options.part)
+    numbers = match_classes(net.classifier.classes, dataset)
+    folder = options.out or net.report_folder / f"{dataset.name}-{options.part}"
+    folder.mkdir(parents=True, exist_ok=True)  # now, so that it cannot fail later
+    logits = compute_logits(net, dataset, indices, config.batch_size)
+    answers = Answers(net.classifier.classes, numbers[dataset.labels[indices]], logits)
+    about = describe(net, config)
+    report = Report(answers, indices, dataset.name, options.part, about)
+    log.info("\n%s\n", report.text())
+    report.write(folder)
+    log.info("everything is in %s", folder)
+
+
+def load_net(path: Path) -> Net:
+    """Reads a run folder, or a weights file.
+
+    Raises:
+      RunError: it is neither.
+    """
+    run = path if path.is_dir() else None
+    # The file of a run is as good as its folder: without the run's seed, images that
+    # the net was trained on might be tested.
+    if path.name == WEIGHTS and (path.parent / "config.json").is_file():
+        run = path.parent
+    file = path if run is None else run / WEIGHTS
+    if run is not None and not file.is_file():
+        raise RunError(
+            f"{run} holds no {WEIGHTS}: it is no run folder, or its run is not finished"
+        )
+    try:
+        classifier = gpwjax.load(file)
+        config = {} if run is None else json.loads((run / "config.json").read_text())
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    return Net(file, run, classifier, classifier.metadata | config)
+
+
+def data_config(net: Net, options: argparse.Namespace) -> Config:
+    """The settings with which the data set is loaded: sized as the net has it.
+
+    Raises:
+      RunError: no data set is named, or a setting is out of range.
+    """
+    settings = net.settings | vars(options)
+    if "data" not in settings:
+        raise RunError(f"{net.file} does not name its data set: name one with --data")
+    about = net.classifier.metadata
+    try:
+        return Config(
+            data_dir=options.data_dir,
+            image_size=stored_size(about),
+            pad=about.get("pad", False),
+            resize=about.get("resize", "bilinear"),
+            batch_size=options.batch_size,
+            **{k: settings[k] for k in ("data", "seed", "split") if k in settings},
+        )
+    except ValueError as error:
+        raise RunError(str(error)) from error
+
+
+def choose_part(dataset: Dataset, part: str) -> np.ndarray:
+    """Indices of the images of a part; "all" has those of all parts.
+
+    Raises:
+      RunError: there are none.
+    """
+    parts = ("train", "val", "test") if part == "all" else (part,)
+    indices = np.concatenate([getattr(dataset, name) for name in parts])
+    if not len(indices):
+        raise RunError(f"{dataset.name} has no image for --part {part}")
+    return np.sort(indices)
+
+
+def match_classes(known: Sequence[str], dataset: Dataset) -> np.ndarray:
+    """For each class of the data set its number among those that the net knows.
+
+    Raises:
+      RunError: the net does not know one.
+    """
+    unknown = [name for name in dataset.classes if name not in known]
+    if unknown:
+        raise RunError(
+            f"the net does not know {len(unknown)} of the {len(dataset.classes)} "
+            f"classes of {dataset.name}: {', '.join(map(repr, unknown))}. It knows "
+            + textwrap.shorten(", ".join(map(repr, known)), 200, placeholder=" ...")
+        )
+    if len(known) > len(dataset.classes):
+        log.info(
+            "%s has %d of the %d classes that the net knows",
+            dataset.name,
+            len(dataset.classes),
+            len(known),
+        )
+    return np.array([known.index(name) for name in dataset.classes])
+
+
+def compute_logits(
+    net: Net, dataset: Dataset, indices: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """Logits (N, classes) of these images, each batch spread over all devices.
+
+    Raises:
+      RunError: they are not finite.
+    """
+    devices = jax.device_count()
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    spread = NamedSharding(mesh, PartitionSpec("data"))
+    variables = jax.device_put(
+        net.classifier.variables, NamedSharding(mesh, PartitionSpec())
+    )
+    forward = make_forward(net)
+    size = -(-batch_size // devices) * devices  # as many for each device
+    batches = []
+    with progress_bar("evaluating", len(indices)) as bar:
+        for start in range(0, len(indices), size):
+            chosen = indices[start : start + size]
+            images = dataset.images[np.resize(chosen, size)]  # the last one filled up
+            batches.append(forward(variables, jax.device_put(images, spread)))
+            if len(batches) > STEPS_AHEAD:
+                batches[-STEPS_AHEAD].block_until_ready()
+            bar.update(len(chosen))
+        logits = np.concatenate(batches)[: len(indices)]
+    if not np.isfinite(logits).all():
+        raise RunError(
+            f"the net of {net.file} answers with numbers that are not finite"
+        )
+    return logits
+
+
+def make_forward(net: Net) -> Callable[[dict, jax.Array], jax.Array]:
+    """A jitted function of the net's variables and images (N, h, w, 3) uint8.
+
+    The images are enlarged as `Classifier.predict` does it: first to the size at which
+    those of the net's own data set are stored.
+    """
+    model, about = net.classifier.model, net.classifier.metadata
+    precision = net.settings.get("matmul_precision")
+
+    @jax.jit
+    def forward(variables: dict, images: jax.Array) -> jax.Array:
+        images = as_input(as_input(images, stored_size(about)), about["image_size"])
+        with jax.default_matmul_precision(precision):
+            logits = model.apply(variables, images, train=False)
+        return logits.astype(jnp.float32)
+
+    return forward
+
+
+def stored_size(about: dict[str, Any]) -> int:
+    """Height and width of the images before they are enlarged on the device."""
+    return about.get("stored_size", about["image_size"])
+
+
+def describe(net: Net, config: Config) -> dict[str, Any]:
+    """How the answers came about."""
+    about = net.classifier.metadata
+    return {
+        "weights": str(net.file),
+        "model": about["model"],
+        "image_size": about["image_size"],
+        "stored_size": stored_size(about),
+        **{k: getattr(config, k) for k in ("pad", "resize", "seed", "split")},
+        "device": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }

@@ -1,0 +1,193 @@
+"""How good a net's answers are, from labels and logits alone."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+BINS = 15  # of the confidence, as in Guo et al. 2017
+TOP = 5  # an answer counts as nearly right where the label is among so many
+Row = dict[str, Any]  # of a table, by column; None where there is no value
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """What a net answers to N images.
+
+    Attributes:
+      classes: names of the net's classes.
+      labels: (N,) the true classes, as numbers of `classes`.
+      logits: (N, classes), finite.
+    """
+
+    classes: Sequence[str]
+    labels: np.ndarray
+    logits: np.ndarray
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """(N,) the most probable class, the first of those that are equally so."""
+        return self.logits.argmax(axis=1)
+
+    @property
+    def right(self) -> np.ndarray:
+        """(N,) whether the most probable class is the true one."""
+        return self.predicted == self.labels
+
+    @cached_property
+    def log_probabilities(self) -> np.ndarray:
+        """(N, classes) float64, in which no probability is 0."""
+        logits = self.logits.astype(np.float64)
+        logits -= logits.max(axis=1, keepdims=True)
+        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """(N,) the probability of the predicted class."""
+        return np.exp(self.log_probabilities.max(axis=1))
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """(classes, classes) images of each class (row) taken for each (column)."""
+        numbers = range(len(self.classes))
+        return confusion_matrix(self.labels, self.predicted, labels=numbers)
+
+
+def summary(answers: Answers) -> Row:
+    """The numbers that a whole evaluation comes down to."""
+    right, total = int(answers.right.sum()), len(answers.labels)
+    low, high = wilson_interval(right, total)
+    losses = -answers.log_probabilities[np.arange(total), answers.labels]
+    table = class_table(answers)
+    result = {
+        "images": total,
+        "right": right,
+        "accuracy": right / total,
+        "accuracy_low": low,
+        "accuracy_high": high,
+    }
+    if len(answers.classes) > TOP:
+        result[f"top{TOP}_accuracy"] = top_accuracy(answers, TOP)
+    return result | {
+        "mean_recall": mean(row["recall"] for row in table),
+        "mean_f1": mean(row["f1"] for row in table),
+        "cross_entropy": float(losses.mean()),
+        "mean_confidence": float(answers.confidence.mean()),
+        "calibration_error": calibration_error(calibration_table(answers)),
+    }
+
+
+def mean(values: Iterable[float | None]) -> float:
+    """The mean of the values that there are."""
+    return float(np.mean([value for value in values if value is not None]))
+
+
+def wilson_interval(
+    right: int, total: int, level: float = 0.95
+) -> tuple[float | None, float | None]:
+    """The interval of a share of which `right` of `total` were seen.
+
+    Wilson's score interval (E. B. Wilson: Probable inference, the law of succession,
+    and statistical inference, JASA 22, 1927). It stays within 0 and 1, and has a width
+    where all or none were right.
+    """
+    if not total:
+        return None, None
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    middle = (right + z**2 / 2) / (total + z**2)
+    spread = (right * (total - right) / total + z**2 / 4) ** 0.5 * z / (total + z**2)
+    return max(0.0, middle - spread), min(1.0, middle + spread)
+
+
+def top_accuracy(answers: Answers, k: int) -> float:
+    """Share of the images whose true class is among the k most probable ones."""
+    # Stable, so that the first is `predicted` where several are equally probable.
+    order = np.argsort(-answers.logits, axis=1, kind="stable")
+    return float((order[:, :k] == answers.labels[:, None]).any(axis=1).mean())
+
+
+def class_table(answers: Answers) -> list[Row]:
+    """A row for each class: its images, how often it was predicted, recall with its
+    interval, precision and F1. There is no recall without images of the class, and no
+    precision where it was never predicted."""
+    precision, recall, f1, images = precision_recall_fscore_support(
+        answers.labels,
+        answers.predicted,
+        labels=range(len(answers.classes)),
+        zero_division=np.nan,
+    )
+    rows = []
+    for number, name in enumerate(answers.classes):
+        right = int(answers.confusion[number, number])
+        low, high = wilson_interval(right, int(images[number]))
+        row = {
+            "class": name,
+            "images": int(images[number]),
+            "predicted": int(answers.confusion[:, number].sum()),
+            "recall": float(recall[number]),
+            "recall_low": low,
+            "recall_high": high,
+            "precision": float(precision[number]),
+            "f1": float(f1[number]),
+        }
+        rows.append({k: None if v != v else v for k, v in row.items()})  # nan
+    return rows
+
+
+def seen_classes(answers: Answers) -> np.ndarray:
+    """Numbers of the classes that there are images of, or that were predicted."""
+    return np.union1d(answers.labels, answers.predicted)
+
+
+def confusions(answers: Answers) -> list[Row]:
+    """Each pair of a class and one that it was taken for, the most frequent first."""
+    wrong = answers.confusion * (1 - np.eye(len(answers.classes), dtype=int))
+    # Stable, so that equally frequent ones are in the order of the classes.
+    order = np.argsort(-wrong, axis=None, kind="stable")[: np.count_nonzero(wrong)]
+    totals = wrong.sum(axis=1) + np.diag(answers.confusion)
+    return [
+        {
+            "true": answers.classes[true],
+            "predicted": answers.classes[predicted],
+            "images": int(wrong[true, predicted]),
+            "share": float(wrong[true, predicted] / totals[true]),
+        }
+        for true, predicted in zip(*np.unravel_index(order, wrong.shape), strict=True)
+    ]
+
+
+def calibration_table(answers: Answers) -> list[Row]:
+    """A row for each of BINS intervals of the confidence, low < confidence <= high:
+    its images, their mean confidence, and the share that was right."""
+    edges = np.linspace(0, 1, BINS + 1)
+    confidence, right = answers.confidence, answers.right
+    bins = np.searchsorted(edges[1:-1], confidence)
+    rows = []
+    for number in range(BINS):
+        inside = bins == number
+        some = inside.any()
+        rows.append(
+            {
+                "low": float(edges[number]),
+                "high": float(edges[number + 1]),
+                "images": int(inside.sum()),
+                "confidence": float(confidence[inside].mean()) if some else None,
+                "accuracy": float(right[inside].mean()) if some else None,
+            }
+        )
+    return rows
+
+
+def calibration_error(table: Sequence[Row]) -> float:
+    """How far confidence and accuracy are apart, in the mean over the images.
+
+    The expected calibration error of C. Guo et al.: On calibration of modern neural
+    networks, ICML 2017, https://arxiv.org/abs/1706.04599, eq. 3.
+    """
+    full = [row for row in table if row["images"]]
+    gaps = [abs(row["confidence"] - row["accuracy"]) for row in full]
+    return float(np.average(gaps, weights=[row["images"] for row in full]))

@@ -1,0 +1,89 @@
+"""The same run with several seeds, and what their results have in common."""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from train.config import Config
+from train.loop import fit
+from train.run_folder import check_run_folder, write_text
+from train.stop import Stopped, StopRequest
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("test_accuracy", "val_accuracy", "best_epoch", "seconds")
+
+
+def fit_seeds(config: Config, stop: StopRequest) -> str:
+    """Makes the runs that are not finished, one after the other.
+
+    Their folders are in that of the configuration, beside `seeds.csv`.
+
+    Returns:
+      The table of their results.
+
+    Raises:
+      RunError: a run cannot begin or go on.
+      Stopped: it was asked to stop; where it stopped is saved.
+    """
+    last = config.seed + config.seeds - 1
+    runs = [one_of(config, seed) for seed in range(config.seed, last + 1)]
+    for run in runs:
+        check_run_folder(run)
+    results = []
+    for run in runs:
+        if stop.signum:
+            raise Stopped(stop.signum, f"stopped before seed {run.seed}")
+        log.info("seed %d, up to %d", run.seed, last)
+        results.append({"seed": run.seed, **fit(run, stop)})
+    lines = summarize(results)
+    text = "".join(",".join(map(str, line)) + "\n" for line in lines)
+    write_text(config.folder / "seeds.csv", text)
+    return show(lines)
+
+
+def one_of(config: Config, seed: int) -> Config:
+    """The configuration of one of the runs."""
+    folder = config.folder / f"seed{seed}"
+    return dataclasses.replace(config, seed=seed, seeds=1, run_dir=folder)
+
+
+def summarize(results: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    """A heading, a line for each run, their means, and half of the 95% intervals."""
+    values = np.array([[result[name] for name in COLUMNS] for result in results])
+    half = [half_interval(column) for column in values.T]
+    return [
+        ["seed", *COLUMNS],
+        *([result["seed"], *(result[name] for name in COLUMNS)] for result in results),
+        ["mean", *values.mean(axis=0).tolist()],
+        ["interval95", *half],
+    ]
+
+
+def half_interval(values: np.ndarray) -> float:
+    """Half the width of the 95% interval of the mean of some normal values (Student's
+    t); infinite for a single one."""
+    count = len(values)
+    if count < 2:
+        return math.inf
+    return float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / math.sqrt(count))
+
+
+def show(lines: Sequence[Sequence[Any]]) -> str:
+    """The lines of `summarize` as a table to read."""
+    (_, *_), *runs, (_, *means), (_, *halves) = lines
+    row = "{:>6}{:>18}{:>18}{:>12}{:>10}"
+    cells = [("seed", "test accuracy", "validation", "best epoch", "seconds")]
+    for seed, test, val, epoch, seconds in runs:
+        cells.append((seed, f"{test:.2%}", f"{val:.2%}", epoch, f"{seconds:,.0f}"))
+    test, val = (
+        f"{100 * mean:.2f} ± {100 * half:.2f}%"
+        for mean, half in list(zip(means, halves, strict=True))[:2]
+    )
+    cells.append(("mean", test, val, "", f"{means[3]:,.0f}"))
+    return "\n".join(row.format(*cell).rstrip() for cell in cells)
