@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import gpwjax
+from train import evaluate
 from train.command_line import parse
 from train.data.__main__ import read_args
 
@@ -49,6 +50,14 @@ def test_the_training_commands_are_understood(command):
 )
 def test_the_data_commands_are_understood(command):
     read_args(command.split())
+
+
+@pytest.mark.parametrize(
+    "command",
+    re.findall(r"python -m train\.evaluate (.*)\n", "".join(b for _, b in BLOCKS)),
+)
+def test_the_evaluation_commands_are_understood(command):
+    evaluate.read_args(command.split())
 
 
 def test_the_table_of_nets_is_that_of_the_exact_counts():
