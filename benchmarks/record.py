@@ -22,9 +22,9 @@ def result_file(name: str) -> Path:
 
 def record(name: str, measured: dict[str, Any]) -> Path:
     """Writes what was measured, with device, versions and commit; gives the file."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
+    # It ends in -dirty where what was measured is not what was committed.
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True, check=False)
     about = {
         "device": jax.devices()[0].device_kind,
         "cores": os.cpu_count(),

@@ -2,12 +2,11 @@
 
 import dataclasses
 import signal
-from typing import Any
 
 import chex
 import jax
 import pytest
-from flax import linen as nn
+from made_nets import Tiny
 
 import train.loop
 from gpwjax.models import MODELS
@@ -16,22 +15,6 @@ from train.loop import fit
 from train.presets import DIGITS
 from train.step import train_step
 from train.stop import StopRequest
-
-
-class Tiny(nn.Module):
-    """A net that compiles in no time, with the fields of those of `create_model`."""
-
-    classes: int
-    min_channels: int | None
-    small_images: bool
-    dtype: Any
-    batch_norm_momentum: float | None
-
-    @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        x = nn.Conv(32, (5, 5), padding="VALID")(images)
-        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
-        return nn.Dense(self.classes)(x.mean((1, 2)))
 
 
 @pytest.fixture

@@ -1,22 +1,23 @@
 """python -m train: trains a net and tests it. `--help` lists the settings."""
 
-import logging
 import sys
 
 from train.command_line import parse
 from train.config import RunError
-from train.runtime import keep_memory, use_compilation_cache
+from train.runtime import (
+    keep_memory,
+    quieten_absl,
+    start_logging,
+    use_compilation_cache,
+)
 from train.stop import Stopped, StopRequest
-
-log = logging.getLogger("train")
 
 
 def main() -> int:
     """Runs the program; the exit status."""
     keep_memory()
     config = parse(sys.argv[1:])
-    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
-    log.setLevel(logging.INFO)
+    log = start_logging()
     log.info(
         "training %s %s on %s in %s",
         config.model,
@@ -27,14 +28,12 @@ def main() -> int:
     stop = StopRequest()
     try:
         # Imported here, since JAX and all that it needs take seconds.
-        from absl import logging as absl_logging
         from tqdm.contrib.logging import logging_redirect_tqdm
 
         from train.loop import fit
         from train.seeds import fit_seeds
 
-        # Where TFDS and Orbax say what only their developers want to know.
-        absl_logging.set_verbosity(absl_logging.ERROR)
+        quieten_absl()
         use_compilation_cache()
         with logging_redirect_tqdm():
             if config.seeds > 1:

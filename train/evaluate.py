@@ -1,32 +1,31 @@
 """python -m train.evaluate: tests a trained net on any data set of its classes."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from train.config import RunError
-from train.runtime import keep_memory, use_compilation_cache
-
-log = logging.getLogger("train")
+from train.runtime import (
+    keep_memory,
+    quieten_absl,
+    start_logging,
+    use_compilation_cache,
+)
 
 
 def main() -> int:
     """Runs the program; the exit status."""
     keep_memory()
     options = read_args(sys.argv[1:])
-    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
-    log.setLevel(logging.INFO)
+    start_logging()
     try:
         # Imported here, since JAX and all that it needs take seconds.
-        from absl import logging as absl_logging
         from tqdm.contrib.logging import logging_redirect_tqdm
 
         from train.evaluation import evaluate
 
-        # Where TFDS says what only its developers want to know.
-        absl_logging.set_verbosity(absl_logging.ERROR)
+        quieten_absl()
         use_compilation_cache()
         with logging_redirect_tqdm():
             evaluate(options)

@@ -13,7 +13,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import gpwjax
 from train.augment import as_input
@@ -21,6 +20,7 @@ from train.config import Config, RunError
 from train.data import Dataset, load_dataset
 from train.progress import progress_bar
 from train.report import PACKAGES
+from train.run import placements
 from train.score_report import Report
 from train.scores import Answers
 
@@ -173,11 +173,8 @@ def compute_logits(
       RunError: they are not finite.
     """
     devices = jax.device_count()
-    mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
-    spread = NamedSharding(mesh, PartitionSpec("data"))
-    variables = jax.device_put(
-        net.classifier.variables, NamedSharding(mesh, PartitionSpec())
-    )
+    replicated, spread = placements()
+    variables = jax.device_put(net.classifier.variables, replicated)
     forward = make_forward(net)
     size = -(-batch_size // devices) * devices  # as many for each device
     batches = []

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import jax
@@ -14,6 +14,15 @@ from train.data import Dataset
 from train.stop import StopRequest
 
 Batch = tuple[jax.Array, jax.Array]  # (N, size, size, 3) uint8 images, (N,) labels
+
+
+@cache
+def placements() -> tuple[NamedSharding, NamedSharding]:
+    """Whole on each device, and spread over all of them along the first axis."""
+    # Auto axes, since Linen's Dropout does not know the explicit ones.
+    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+    whole, spread = PartitionSpec(), PartitionSpec("data")
+    return NamedSharding(mesh, whole), NamedSharding(mesh, spread)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,19 +46,15 @@ class Run:
         keys = jax.random.split(jax.random.key(self.config.seed), len(uses))
         return dict(zip(uses, keys, strict=True))
 
-    @cached_property
+    @property
     def replicated(self) -> NamedSharding:
         """Placement of the state: whole on each device."""
-        # Auto axes, since Linen's Dropout does not know the explicit ones.
-        mesh = jax.make_mesh(
-            (jax.device_count(),), ("data",), axis_types=(AxisType.Auto,)
-        )
-        return NamedSharding(mesh, PartitionSpec())
+        return placements()[0]
 
-    @cached_property
+    @property
     def spread(self) -> NamedSharding:
         """Placement of a batch: its images spread over the devices."""
-        return NamedSharding(self.replicated.mesh, PartitionSpec("data"))
+        return placements()[1]
 
     def batch(self, indices: np.ndarray) -> Batch:
         """The images and labels of these indices, on the device."""

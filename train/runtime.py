@@ -1,5 +1,6 @@
-"""Settings of the process: its memory, and the cache of compiled programs."""
+"""Settings of the process: its memory, what it says, and the cache of programs."""
 
+import logging
 import os
 import sys
 
@@ -22,6 +23,22 @@ def keep_memory() -> None:
         tunables = (f"glibc.malloc.{name}={value}" for name, value in MALLOC.items())
         os.environ["GLIBC_TUNABLES"] = ":".join(tunables)
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def start_logging() -> logging.Logger:
+    """Prints what the programs of train/ say, and only warnings of all else."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
+    log = logging.getLogger("train")
+    log.setLevel(logging.INFO)
+    return log
+
+
+def quieten_absl() -> None:
+    """TFDS and Orbax say there what only their developers want to know."""
+    # Not at the top: the wrong arguments are told before anything large is imported.
+    from absl import logging as absl_logging
+
+    absl_logging.set_verbosity(absl_logging.ERROR)
 
 
 def use_compilation_cache() -> None:

@@ -183,14 +183,7 @@ def draw_reliability(axes: Axes, table: Sequence[Row]) -> None:
     """Accuracy by confidence: on the diagonal the net is as sure as it is right."""
     rows = [row for row in table if row["images"]]
     axes.plot((0, 1), (0, 1), color="tab:gray", linestyle=":")
-    axes.bar(
-        [row["low"] for row in rows],
-        [row["accuracy"] for row in rows],
-        width=1 / BINS,
-        align="edge",
-        edgecolor="white",
-        alpha=0.6,
-    )
+    draw_bins(axes, rows, "accuracy")
     points = [row["confidence"] for row in rows], [row["accuracy"] for row in rows]
     axes.plot(*points, "o", color="black", markersize=4)
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title="calibration")
@@ -199,16 +192,21 @@ def draw_reliability(axes: Axes, table: Sequence[Row]) -> None:
 
 def draw_confidence(axes: Axes, table: Sequence[Row]) -> None:
     """How many images the net is how sure of."""
+    draw_bins(axes, table, "images")
+    axes.set(xlim=(0, 1), xlabel="confidence", ylabel="images")
+    axes.grid(alpha=0.3)
+
+
+def draw_bins(axes: Axes, rows: Sequence[Row], column: str) -> None:
+    """A bar for each interval of the confidence, as high as the column says."""
     axes.bar(
-        [row["low"] for row in table],
-        [row["images"] for row in table],
+        [row["low"] for row in rows],
+        [row[column] for row in rows],
         width=1 / BINS,
         align="edge",
         edgecolor="white",
         alpha=0.6,
     )
-    axes.set(xlim=(0, 1), xlabel="confidence", ylabel="images")
-    axes.grid(alpha=0.3)
 
 
 def class_cells(row: Row) -> tuple[str, ...]:

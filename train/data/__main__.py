@@ -13,6 +13,7 @@ from train.config import Config, RunError
 from train.data import Dataset, find_data_dir, load_dataset
 from train.data.report import imbalance
 from train.data.storage import clean, listing
+from train.runtime import start_logging
 
 log = logging.getLogger("train")
 
@@ -20,8 +21,7 @@ log = logging.getLogger("train")
 def main() -> int:
     """Runs the program; the exit status."""
     data, options, config = read_args(sys.argv[1:])
-    logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
-    log.setLevel(logging.INFO)
+    start_logging()
     try:
         with logging_redirect_tqdm():
             run(data, options, config)
