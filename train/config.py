@@ -82,9 +82,6 @@ class Config:
     cropped_plantdoc, the name of a prepared TFDS set, a folder with one folder of
     images for each class, with or without train/, val/, test/, or a .csv file with the
     columns path and label."""
-    preset: str | None = None
-    """A row of the paper with its whole recipe, or a modern one: --list-presets shows
-    them. Other settings change what they name."""
     data_dir: Path | None = None
     """Where prepared TFDS sets are (default: $TFDS_DATA_DIR or ~/tensorflow_datasets).
     """
@@ -95,6 +92,9 @@ class Config:
     """SHA-256 of archives to accept that are not the official ones."""
     split: Literal["clean", "paper"] = "clean"
     """Of cropped_plantdoc: clean, with no photograph in two parts, or the paper's."""
+    preset: str | None = None
+    """A row of the paper with its whole recipe, or a modern one: --list-presets shows
+    them. Other settings change what they name."""
     pad: bool | None = None
     """Black bars make pictures square, instead of a cut (None: in oxford_iiit_pet)."""
     resize: Literal["bilinear", "nearest"] = "bilinear"
