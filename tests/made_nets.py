@@ -17,6 +17,9 @@ class Tiny(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        x = nn.Conv(32, (5, 5), padding="VALID")(images)
-        x = nn.relu(nn.BatchNorm(use_running_average=not train, momentum=0.9)(x))
+        x = nn.Conv(32, (5, 5), padding="VALID", dtype=self.dtype)(images)
+        norm = nn.BatchNorm(
+            use_running_average=not train, momentum=0.9, dtype=self.dtype
+        )
+        x = nn.relu(norm(x)).astype("float32")
         return nn.Dense(self.classes)(x.mean((1, 2)))

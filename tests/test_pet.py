@@ -1,18 +1,24 @@
 """Oxford-IIIT Pet, from made archives in the official layout."""
 
 import io
+import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from made_nets import Tiny
 from made_sets import draw, encode, pack, prepare_made
 from PIL import Image
 
+import gpwjax
+from gpwjax.models import MODELS
 from train.config import Config, RunError
 from train.data import load_dataset
 from train.data.pet import BREEDS, OxfordIiitPet
+from train.loop import fit
+from train.stop import StopRequest
 
 NAME = "oxford_iiit_pet"
 CATS = ("Abyssinian", "Bengal", "Birman", "Bombay", "British_Shorthair", "Egyptian_Mau")
@@ -252,33 +258,63 @@ def test_archives_without_what_they_must_hold_are_errors(tmp_path):
             prepare_made(NAME, tmp_path / "sets", tmp_path / "archives")
 
 
-def test_images_in_the_cache_have_bars(tmp_path):
+SHAPES = [(8, 12), (12, 7), (12, 12)]  # height, width
+BARS = [((2, 2), (0, 0)), ((0, 0), (2, 3)), ((0, 0), (0, 0))]
+
+
+def prepare_seven_of_each(folder: Path) -> list[np.ndarray]:
+    """Prepares six pictures of each breed, the sixth tested too: all, in this order,
+    with the bars that make them squares of 12 pixels."""
     names = [f"{breed}_{number}" for breed in BREEDS for number in range(6)]
-    shapes = [(8, 12), (12, 7), (12, 12)]  # height, width
-    contents = [encode(draw(*shapes[i % 3], i), "JPEG") for i in range(len(names))]
-    pictures = dict(zip(names, contents, strict=True))
+    contents = [encode(draw(*SHAPES[i % 3], i), "JPEG") for i in range(len(names))]
     tested = [name for name in names if name.endswith("_5")]
-    archives = write(tmp_path, pictures, map(line, names), map(line, tested))
-    prepare_made(NAME, tmp_path / "sets", archives)
-    data = load_dataset(Config(NAME, tmp_path / "sets", image_size=12))
+    pictures = dict(zip(names, contents, strict=True))
+    archives = write(folder, pictures, map(line, names), map(line, tested))
+    prepare_made(NAME, folder / "sets", archives)
+    decoded = [np.asarray(Image.open(io.BytesIO(content))) for content in contents]
+    return [np.pad(x, (*BARS[i % 3], (0, 0))) for i, x in enumerate(decoded)]
+
+
+@pytest.mark.parametrize(
+    ("size", "resize", "step"), [(12, "bilinear", 1), (4, "nearest", 3)]
+)
+def test_images_in_the_cache_have_bars(tmp_path, size, resize, step):
+    """Shrunk to a third, the nearest pixel is the middle one of three."""
+    padded = prepare_seven_of_each(tmp_path)
+    config = Config(NAME, tmp_path / "sets", image_size=size, resize=resize)
+    data = load_dataset(config)
     assert data.pad
-    assert data.images.shape == (7 * 37, 12, 12, 3)
+    assert data.images.shape == (7 * 37, size, size, 3)
     assert len(data.test) == len(data.val) == 37
     stored = {
         (image.tobytes(), int(label))
         for image, label in zip(data.images, data.labels, strict=True)
     }
-    bars = {
-        (8, 12): ((2, 2), (0, 0)),
-        (12, 7): ((0, 0), (2, 3)),
-        (12, 12): ((0, 0),) * 2,
-    }
-    expected = set()
-    for i, content in enumerate(contents):
-        pixels = np.asarray(Image.open(io.BytesIO(content)))
-        padded = np.pad(pixels, (*bars[shapes[i % 3]], (0, 0)))
-        expected.add((padded.tobytes(), i // 6))
-    assert stored == expected
+    middle = slice(step // 2, None, step)
+    shrunk = [image[middle, middle].tobytes() for image in padded]
+    assert stored == {(image, i // 6) for i, image in enumerate(shrunk)}
+
+
+def test_a_trained_net_sees_pictures_as_in_its_training(tmp_path, monkeypatch):
+    """What pads and shrinks them is in the weights file."""
+    monkeypatch.setitem(MODELS, "tiny", Tiny)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
+    prepare_seven_of_each(tmp_path)
+    config = Config(
+        NAME,
+        tmp_path / "sets",
+        resize="nearest",
+        model="tiny",
+        image_size=8,
+        epochs=1,
+        batch_size=32,
+        run_dir=tmp_path / "run",
+    )
+    fit(config, StopRequest())
+    net = gpwjax.load(tmp_path / "run" / "model.safetensors")
+    picture = draw(24, 12, 0)
+    seen = np.pad(picture, ((0, 0), (6, 6), (0, 0)))[1::3, 1::3]
+    np.testing.assert_allclose(net.predict([picture]), net.predict([seen]), rtol=1e-6)
 
 
 def test_real_pictures(tmp_path, shared):
