@@ -107,14 +107,17 @@ def layer_count(
     size = {kind: sum(a.size for a in arrays.values()) for kind, arrays in own.items()}
     first = use == 0
     kernel = own.get("params", {}).get("kernel")
-    positions = math.prod(y.shape[1:-1])
+    # That of the channels in the layers of our nets; others have it last.
+    axis = 0 if getattr(module, "axis", -1) == 0 else -1
+    input_shape, output_shape = (jnp.moveaxis(a, axis, -1).shape[1:] for a in (x, y))
+    positions = math.prod(output_shape[:-1])
     return LayerCount(
         name=name,
         kind=type(module).__name__,
-        input_shape=x.shape[1:],
-        output_shape=y.shape[1:],
+        input_shape=input_shape,
+        output_shape=output_shape,
         # The last axis but one of a kernel is its inputs for one group.
-        groups=1 if kernel is None else x.shape[-1] // kernel.shape[-2],
+        groups=1 if kernel is None else input_shape[-1] // kernel.shape[-2],
         params=size.get("params", 0) * first,
         params_total=sum(size.values()) * first,
         macs=0 if kernel is None else kernel.size * positions,

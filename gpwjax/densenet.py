@@ -12,8 +12,18 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from gpwjax.layers import batch_norm, check_images, global_average
-from gpwjax.pointwise import Pointwise, interleave
+from gpwjax.layers import (
+    Conv,
+    Pointwise,
+    batch_norm,
+    channels_first,
+    channels_last,
+    check_images,
+    global_average,
+    relu,
+    swish,
+)
+from gpwjax.pointwise import interleave
 
 UNITS = (16, 16, 16)  # of each stage
 GROWTH = 12  # channels that a unit adds
@@ -26,7 +36,7 @@ def identity(x: jax.Array) -> jax.Array:
 
 
 class Unit(nn.Module):
-    """Pointwise and 3x3, appended to the input: (N, H, W, C) -> (N, H, W, C + GROWTH).
+    """Pointwise and 3x3, appended to the input: (C, N, H, W) -> (C + GROWTH, N, H, W).
 
     Dense: norm, ReLU, pointwise, norm, ReLU, 3x3. The paper's kDenseNet: norm,
     pointwise with swish in K and L, norm, 3x3, ReLU.
@@ -39,16 +49,16 @@ class Unit(nn.Module):
 
     @nn.compact
     def __call__(self, inputs: jax.Array) -> jax.Array:
-        before, after = (identity, nn.relu) if self.grouped else (nn.relu, identity)
+        before, after = (identity, relu) if self.grouped else (relu, identity)
         x = before(self.norm(name="norm")(inputs))
         x = self.pointwise(BOTTLENECK, name="pointwise")(x)
         x = before(self.norm(name="pointwise_norm")(x))
-        x = after(self.conv(GROWTH, use_bias=False, name="conv")(x))
-        return jnp.concatenate([inputs, x], axis=-1)
+        x = after(self.conv(GROWTH, name="conv")(x))
+        return jnp.concatenate([inputs, x])
 
 
 class Transition(nn.Module):
-    """Fewer channels and pixels: (N, H, W, C) -> (N, H / 2, W / 2, C / 2).
+    """Fewer channels and pixels: (C, N, H, W) -> (C / 2, N, H / 2, W / 2).
 
     Dense: norm, ReLU, pointwise, average pool. The paper's kDenseNet: interleave, norm,
     pointwise with swish in K and L, average pool.
@@ -61,12 +71,12 @@ class Transition(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         if self.grouped:
-            x = interleave(x, GROWTH)
+            x = interleave(x, GROWTH, axis=0)
         x = self.norm(name="norm")(x)
         if not self.grouped:
-            x = nn.relu(x)
-        x = self.pointwise(int(x.shape[-1] * COMPRESSION), name="pointwise")(x)
-        return nn.avg_pool(x, (2, 2), strides=(2, 2))
+            x = relu(x)
+        x = self.pointwise(int(len(x) * COMPRESSION), name="pointwise")(x)
+        return nn.avg_pool(x[..., None], (2, 2), strides=(2, 2))[..., 0]
 
 
 class DenseNet(nn.Module):
@@ -110,19 +120,16 @@ class DenseNet(nn.Module):
         check_images(images, min_size=2 ** (len(UNITS) - 1))
         grouped = self.min_channels is not None
         norm = batch_norm(self, train=train, epsilon=1.001e-5)
-        conv = partial(
-            nn.Conv,
-            kernel_size=(3, 3),
-            kernel_init=nn.initializers.glorot_uniform(),
-            dtype=self.dtype,
-        )
+        conv = partial(Conv, dtype=self.dtype)
         pointwise = partial(
             Pointwise,
             min_channels=self.min_channels,
-            activation=nn.swish if grouped else None,
+            activation=swish if grouped else None,
             dtype=self.dtype,
         )
-        maps = {"stem": conv(2 * GROWTH, name="stem")(images)}
+        maps = {
+            "stem": conv(2 * GROWTH, use_bias=True, name="stem")(channels_first(images))
+        }
         x, number = maps["stem"], 0
         for stage, units in enumerate(UNITS, start=1):
             if stage > 1:
@@ -134,5 +141,6 @@ class DenseNet(nn.Module):
                 x = Unit(pointwise, conv, norm, grouped, name=f"block{number}")(x)
                 number += 1
             maps[f"stage{stage}"] = x
-        activation = nn.swish if grouped else nn.relu
-        return maps | {"top": activation(norm(name="top_norm")(x))}
+        activation = swish if grouped else relu
+        maps["top"] = activation(norm(name="top_norm")(x))
+        return jax.tree.map(channels_last, maps)

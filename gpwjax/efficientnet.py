@@ -12,18 +12,22 @@ import jax
 from flax import linen as nn
 
 from gpwjax.layers import (
+    Conv,
     Depthwise,
     InvertedResidual,
+    Pointwise,
     SqueezeExcite,
     batch_norm,
+    channels_first,
+    channels_last,
     check_images,
     global_average,
     keras_padding,
     round_channels,
     small_image_strides,
-    stem_conv,
+    swish,
 )
-from gpwjax.pointwise import Pointwise, glorot_uniform
+from gpwjax.pointwise import glorot_uniform
 
 
 class Stage(NamedTuple):
@@ -124,26 +128,27 @@ class EfficientNet(nn.Module):
         strides = small_image_strides(
             [2, *(stage.stride for stage in STAGES)], self.small_images
         )
-        padding = keras_padding(images.shape, 3, 2)
+        x = channels_first(images)
+        padding = keras_padding(x.shape, 3, 2)
         width = round_channels(32 * self.width)
-        x = stem_conv(self, width, strides[0], padding, stem_init)(images)
-        maps = {"stem": nn.swish(norm(name="stem_norm")(x))}
+        x = Conv(width, strides[0], padding, self.dtype, stem_init, name="stem")(x)
+        maps = {"stem": swish(norm(name="stem_norm")(x))}
         x, number = maps["stem"], 0
         for stage, (settings, blocks) in enumerate(
             zip(STAGES, self.blocks_per_stage, strict=True), start=1
         ):
             for i in range(blocks):
-                in_features = x.shape[-1]
+                in_features = len(x)
                 x = InvertedResidual(
                     features=round_channels(settings.features * self.width),
                     expanded=in_features * settings.expansion,
                     kernel_size=settings.kernel_size,
                     stride=strides[stage] if i == 0 else 1,
-                    activation=nn.swish,
+                    activation=swish,
                     squeeze=partial(
                         SqueezeExcite,
                         max(1, in_features // 4),
-                        activation=nn.swish,
+                        activation=swish,
                         gate=nn.sigmoid,
                         pointwise=pointwise,
                     ),
@@ -158,11 +163,11 @@ class EfficientNet(nn.Module):
                 number += 1
             maps[f"stage{stage}"] = x
         # The paper's kEfficientNet has no activation here.
-        activation = nn.swish if dense else None
+        activation = swish if dense else None
         top = pointwise(
             round_channels(1280 * self.width), activation=activation, name="top"
         )
-        return maps | {"top": top(x)}
+        return jax.tree.map(channels_last, maps | {"top": top(x)})
 
 
 # Width, depth and dropout of the sizes (Tan and Le's code).

@@ -1,15 +1,29 @@
-"""What several nets share: the depthwise convolution, squeeze-and-excitation, the
-inverted residual block, pooling, the check of their input, and the numbers of their
-blocks."""
+"""What several nets share: the depthwise convolution, batch normalisation,
+squeeze-and-excitation, the inverted residual block, pooling, the check of their input,
+and the numbers of their blocks.
 
+Inside the nets an array of images is (C, N, H, W). So a channel is a long row, along
+which XLA:CPU vectorises all that is elementwise, a grouped pointwise convolution is a
+batch of matrix products without a transpose, the interleave moves whole rows, and a sum
+over a channel reads memory in order.
+"""
+
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
+
+from gpwjax.pointwise import Pointwise as PointwiseOnAnyAxis
+from gpwjax.pointwise import by_row
+
+relu, relu6, swish, hard_swish = map(
+    by_row, (nn.relu, nn.relu6, nn.swish, nn.hard_swish)
+)
 
 Activation = Callable[[jax.Array], jax.Array]
 
@@ -24,7 +38,7 @@ depthwise_glorot_uniform = nn.initializers.variance_scaling(
 
 
 class Depthwise(nn.Module):
-    """A depthwise convolution: (N, H, W, C) -> (N, H', W', C), no bias.
+    """A depthwise convolution: (C, N, H, W) -> (C, N, H', W'), no bias.
 
     Computed as the sum of the kernel's k * k shifted products, many times quicker on a
     CPU than XLA's grouped convolution. The kernel has the shape (k, k, 1, C), as in
@@ -44,10 +58,12 @@ class Depthwise(nn.Module):
     dtype: Any = None
     kernel_init: nn.initializers.Initializer = depthwise_glorot_uniform
 
+    axis: ClassVar[int] = 0  # of the channels
+
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         k = self.kernel_size
-        kernel = self.param("kernel", self.kernel_init, (k, k, 1, x.shape[-1]))
+        kernel = self.param("kernel", self.kernel_init, (k, k, 1, len(x)))
         x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
         return depthwise(x, kernel, self.stride, self.padding)
 
@@ -56,23 +72,32 @@ class Depthwise(nn.Module):
 def depthwise(
     x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
-    """Depthwise convolution of (N, H, W, C) with a kernel (k, k, 1, C)."""
-    return shifted_products(jnp.pad(x, ((0, 0), *padding, (0, 0))), kernel, stride)
+    """Depthwise convolution of (C, N, H, W) with a kernel (k, k, 1, C)."""
+    around = [(*zeros, 0) for zeros in padding]
+    return unfused(partial(padded_products, around=around, stride=stride), x, kernel)
 
 
-def shifted_products(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
-    """The sum over the kernel's elements of element * shifted x, without padding."""
-    return sum(
-        window * kernel[i, j, 0] for i, j, window in windows(x, len(kernel), stride)
-    )
+def padded_products(
+    x: jax.Array, kernel: jax.Array, around: Sequence[tuple], stride: int = 1
+) -> jax.Array:
+    """The sum over the kernel's elements of element * shifted x."""
+    x = pad(x, around)
+    shifted = windows(x, len(kernel), stride)
+    return sum(part * kernel[i, j, 0, :, None, None, None] for i, j, part in shifted)
+
+
+def pad(x: jax.Array, around: Sequence[tuple]) -> jax.Array:
+    """Zeros before, after and between the rows and the columns of (C, N, H, W)."""
+    none = (0, 0, 0)
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), (none, none, *around))
 
 
 def windows(x: jax.Array, k: int, stride: int) -> Iterator[tuple[int, int, jax.Array]]:
     """Row and column of an element of a k x k kernel, and the pixels that it meets."""
-    rows, columns = x.shape[1] - k + 1, x.shape[2] - k + 1
+    rows, columns = x.shape[2] - k + 1, x.shape[3] - k + 1
     for i in range(k):
         for j in range(k):
-            yield i, j, x[:, i : i + rows : stride, j : j + columns : stride]
+            yield i, j, x[:, :, i : i + rows : stride, j : j + columns : stride]
 
 
 def depthwise_forward(
@@ -90,33 +115,178 @@ def depthwise_backward(
     """The gradients, dx again as a sum of shifted products.
 
     JAX's own gradient of a slice is a padded array: k * k of them, each written to
-    memory, several times slower on a CPU. And dkernel shifts dy, not x: were x's
-    windows needed here again, XLA would write all of them to memory.
+    memory, several times slower on a CPU.
     """
     x, kernel = saved
     k = len(kernel)
-    # dy with zeros between its pixels (stride) and around them, so that the turned
+    # Of dy: zeros between its pixels (stride) and around them, so that the turned
     # kernel gives one value for each pixel of x.
     around = [
         (k - 1 - before, size + before - stride * (count - 1) - 1, stride - 1)
         for (before, _), size, count in zip(
-            padding, x.shape[1:3], dy.shape[1:3], strict=True
+            padding, x.shape[2:], dy.shape[2:], strict=True
         )
     ]
-    none = (0, 0, 0)
-    dy = jax.lax.pad(dy, jnp.zeros((), dy.dtype), (none, *around, none))
-    dx = shifted_products(dy, kernel[::-1, ::-1], 1)
-    dkernel = [(x * window).sum((0, 1, 2)) for _, _, window in windows(dy, k, 1)]
-    return dx, jnp.stack(dkernel[::-1]).reshape(kernel.shape).astype(kernel.dtype)
+    dx = unfused(partial(padded_products, around=around), dy, kernel[::-1, ::-1])
+    shifted = windows(widened(pad(dy, around)), k, 1)
+    products = [widened(x) * part for _, _, part in shifted]
+    dkernel = jnp.stack(sums(products[::-1]))
+    return dx, dkernel.reshape(kernel.shape).astype(kernel.dtype)
 
 
 depthwise.defvjp(depthwise_forward, depthwise_backward)
 
 
+def sums(arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    """Each channel's sum, (C,), of arrays (C, N, H, W) of one shape.
+
+    On a CPU in one pass over them all: XLA:CPU would write the operands of each sum to
+    memory first.
+    """
+
+    def in_one_pass(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+        zeros = tuple(jnp.zeros((), x.dtype) for x in arrays)
+        add = partial(jax.tree.map, jnp.add)
+        return tuple(jax.lax.reduce(arrays, zeros, add, (2, 3)))
+
+    def one_by_one(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(x.sum((2, 3)) for x in arrays)
+
+    of_images = jax.lax.platform_dependent(*arrays, cpu=in_one_pass, default=one_by_one)
+    return [x.sum(1) for x in of_images]
+
+
+def unfused(function: Callable[..., jax.Array], *operands: jax.Array) -> jax.Array:
+    """function(*operands), which XLA:CPU does not compute inside of other loops.
+
+    Fused into the elementwise operations that follow, which run over whole rows, it
+    would be computed with the index arithmetic of both shapes, not vectorised, and in
+    each of them anew: half of the time of a train step. XLA:CPU ignores an
+    optimization barrier but fuses nothing with a branch; this one is always taken,
+    which it cannot know.
+    """
+    result = jax.eval_shape(function, *operands)
+
+    def never(*_: jax.Array) -> jax.Array:
+        return jnp.zeros(result.shape, result.dtype)
+
+    def in_a_branch(*operands: jax.Array) -> jax.Array:
+        impossible = operands[-1].ravel()[0] * 0 == 1
+        return jax.lax.cond(impossible, never, function, *operands)
+
+    return jax.lax.platform_dependent(*operands, cpu=in_a_branch, default=function)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation of (C, N, H, W), with the variables of `nn.BatchNorm`.
+
+    Ioffe and Szegedy, arXiv 1502.03167. The running variance is the biased one, as in
+    Flax; Keras' is not. Statistics are float32.
+
+    Attributes:
+      use_running_average: whether to use the running statistics, not the batch's.
+      momentum: decay of the running statistics.
+      epsilon: added to the variance.
+      dtype: of the result (default: inferred from input and parameters).
+    """
+
+    use_running_average: bool
+    momentum: float = 0.99
+    epsilon: float = 1e-3
+    dtype: Any = None
+
+    axis: ClassVar[int] = 0  # of the channels
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        channels = (len(x),)
+        mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
+        scale = self.param("scale", nn.initializers.ones, channels)
+        bias = self.param("bias", nn.initializers.zeros, channels)
+        if self.use_running_average:
+            moments = mean.value, var.value
+            y = by_row(
+                lambda rows: normalised(rows, *moments, scale, bias, self.epsilon)
+            )(x)
+        else:
+            rows = x.reshape(len(x), math.prod(x.shape[1:]))
+            rows, *moments = batch_normalised(rows, scale, bias, self.epsilon)
+            y = rows.reshape(x.shape)
+            if not self.is_initializing():
+                for running, moment in zip((mean, var), moments, strict=True):
+                    kept, new = self.momentum * running.value, 1 - self.momentum
+                    running.value = kept + new * jax.lax.stop_gradient(moment)
+        return y.astype(self.dtype or jnp.result_type(x, scale))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def batch_normalised(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Rows (C, M) normalised, scaled and shifted, and their means and variances.
+
+    These two are constants for a gradient.
+    """
+    wide, m = widened(x), x.shape[1]
+    mean = wide.sum(1) / m
+    var = jnp.maximum((wide * wide).sum(1) / m - mean**2, 0)
+    return normalised(x, mean, var, scale, bias, epsilon), mean, var
+
+
+def normalised(
+    x: jax.Array,
+    mean: jax.Array,
+    var: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    epsilon: float,
+) -> jax.Array:
+    """Rows (C, M) with these means and variances, normalised, scaled and shifted."""
+    factor = jax.lax.rsqrt(var + epsilon) * scale
+    return x * factor[:, None] + (bias - factor * mean)[:, None]
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """In float32 at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def batch_normalised_forward(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float
+) -> tuple[tuple, tuple]:
+    y, mean, var = batch_normalised(x, scale, bias, epsilon)
+    return (y, mean, var), (x, mean, var, scale)
+
+
+def batch_normalised_backward(
+    epsilon: float, saved: tuple, cotangents: tuple
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The gradients. Only x is saved for them, and only x and dy are read."""
+    x, mean, var, scale = saved
+    dy, m = widened(cotangents[0]), x.shape[1]
+    inverse = jax.lax.rsqrt(var + epsilon)
+    dbias = dy.sum(1)
+    # Not of dy * (x - mean), which XLA:CPU would write to memory.
+    dscale = inverse * ((dy * widened(x)).sum(1) - mean * dbias)
+    factor = inverse * scale
+    slope = factor * inverse * dscale / m
+    offset = slope * mean - factor * dbias / m
+    dx = dy * factor[:, None] - x * slope[:, None] + offset[:, None]
+    return dx.astype(x.dtype), dscale, dbias
+
+
+batch_normalised.defvjp(batch_normalised_forward, batch_normalised_backward)
+
+
+# The pointwise convolution of (C, N, H, W).
+Pointwise = partial(PointwiseOnAnyAxis, axis=0)
+
+
 class SqueezeExcite(nn.Module):
     """Squeeze-and-excitation: a factor for each channel, from the channels' means.
 
-    (N, H, W, C) -> (N, H, W, C). Hu et al., arXiv 1709.01507.
+    (C, N, H, W) -> (C, N, H, W). Hu et al., arXiv 1709.01507.
 
     Attributes:
       features: width between the two pointwise layers.
@@ -133,18 +303,19 @@ class SqueezeExcite(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         pointwise = partial(self.pointwise, use_bias=True, norm=None)
-        factors = x.mean((1, 2), keepdims=True)
+        rows = by_image(x)
+        factors = rows.mean(2)[..., None, None]
         factors = pointwise(self.features, activation=self.activation, name="reduce")(
             factors
         )
-        factors = pointwise(x.shape[-1], activation=self.gate, name="expand")(factors)
-        return x * factors
+        factors = pointwise(len(x), activation=self.gate, name="expand")(factors)
+        return (rows * by_image(factors)).reshape(x.shape)
 
 
 class InvertedResidual(nn.Module):
     """Expand, depthwise, squeeze-and-excitation, project, with a way around them.
 
-    (N, H, W, C) -> (N, H', W', features). The way around is there where the stride is 1
+    (C, N, H, W) -> (features, N, H', W'). The way around is there where the stride is 1
     and C = features. Sandler et al., arXiv 1801.04381, Fig. 4; Howard et al., arXiv
     1905.02244, Fig. 4.
 
@@ -176,7 +347,7 @@ class InvertedResidual(nn.Module):
     @nn.compact
     def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
         x = inputs
-        if self.expanded != x.shape[-1]:
+        if self.expanded != len(x):
             x = self.pointwise(
                 self.expanded, activation=self.activation, name="expand"
             )(x)
@@ -188,16 +359,20 @@ class InvertedResidual(nn.Module):
         x = self.pointwise(self.features, name="project")(x)
         if self.stride != 1 or x.shape != inputs.shape:
             return x
-        drop = nn.Dropout(self.drop_rate, broadcast_dims=(1, 2, 3))
-        return inputs + drop(x, deterministic=not train)
+        drop = nn.Dropout(self.drop_rate, broadcast_dims=(0, 2))
+        inputs, rows = by_image(inputs), by_image(x)
+        return (inputs + drop(rows, deterministic=not train)).reshape(x.shape)
+
+
+def by_image(x: jax.Array) -> jax.Array:
+    """(C, N, H, W) -> (C, N, H * W)."""
+    return x.reshape(*x.shape[:2], x.shape[2] * x.shape[3])
 
 
 def batch_norm(
     net: nn.Module, *, train: bool, momentum: float = 0.99, epsilon: float = 1e-3
-) -> Callable[..., nn.BatchNorm]:
+) -> Callable[..., BatchNorm]:
     """What makes the batch normalisations of a net.
-
-    The running variance is the biased one, as in Flax; Keras' is not.
 
     Args:
       net: has a `dtype`, and a `batch_norm_momentum` that takes the place of `momentum`
@@ -208,7 +383,7 @@ def batch_norm(
     """
     chosen = net.batch_norm_momentum
     return partial(
-        nn.BatchNorm,
+        BatchNorm,
         use_running_average=not train,
         momentum=momentum if chosen is None else chosen,
         epsilon=epsilon,
@@ -216,34 +391,62 @@ def batch_norm(
     )
 
 
-def stem_conv(
-    net: nn.Module,
-    features: int,
-    stride: int,
-    padding: Padding,
-    kernel_init: nn.initializers.Initializer,
-) -> nn.Conv:
-    """The first layer of a net, 3x3 without bias, for its compact method."""
-    return nn.Conv(
-        features,
-        (3, 3),
-        strides=stride,
-        padding=padding,
-        use_bias=False,
-        kernel_init=kernel_init,
-        dtype=net.dtype,
-        name="stem",
-    )
+class Conv(nn.Module):
+    """A 3x3 convolution: (C, N, H, W) -> (features, N, H', W').
+
+    Attributes:
+      features: number of output channels.
+      stride: step on both axes.
+      padding: zeros around the image.
+      dtype: dtype of the computation (default: inferred from input and parameters).
+      kernel_init: initialiser of the kernel (3, 3, C, features).
+      use_bias: whether to add a bias of shape (features,).
+    """
+
+    features: int
+    stride: int = 1
+    padding: Padding = ((1, 1), (1, 1))
+    dtype: Any = None
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    use_bias: bool = False
+
+    axis: ClassVar[int] = 0  # of the channels
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", self.kernel_init, (3, 3, len(x), self.features))
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (self.stride, self.stride),
+            self.padding,
+            dimension_numbers=("CNHW", "HWIO", "CNHW"),
+        )
+        return y if bias is None else y + bias[:, None, None, None]
+
+
+def channels_first(x: jax.Array) -> jax.Array:
+    """(N, H, W, C) -> (C, N, H, W)."""
+    return jnp.moveaxis(x, -1, 0)
+
+
+def channels_last(x: jax.Array) -> jax.Array:
+    """(C, N, H, W) -> (N, H, W, C)."""
+    return jnp.moveaxis(x, 0, -1)
 
 
 def keras_padding(shape: tuple[int, ...], kernel_size: int, stride: int) -> Padding:
-    """Zeros around (N, H, W, C) for a convolution in Keras' EfficientNet and MobileNet
+    """Zeros around (C, N, H, W) for a convolution in Keras' EfficientNet and MobileNet
     V3, which keep ceil(size / stride) rows and columns.
 
     With a stride of 2 and an even size there is one row less above than below.
     """
     half = kernel_size // 2
-    height, width = ((half - (stride == 2 and n % 2 == 0), half) for n in shape[1:3])
+    height, width = ((half - (stride == 2 and n % 2 == 0), half) for n in shape[2:])
     return height, width
 
 
@@ -280,7 +483,7 @@ def round_channels(channels: float) -> int:
 
 def global_average(x: jax.Array) -> jax.Array:
     """Means over the pixels, in float32 at least: (N, H, W, C) -> (N, C)."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32)).mean((1, 2))
+    return widened(x).mean((1, 2))
 
 
 def check_images(images: jax.Array, min_size: int) -> None:

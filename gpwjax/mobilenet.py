@@ -12,15 +12,19 @@ import jax
 from flax import linen as nn
 
 from gpwjax.layers import (
+    Conv,
     Depthwise,
     Padding,
+    Pointwise,
     batch_norm,
+    channels_first,
+    channels_last,
     check_images,
     global_average,
+    relu6,
     small_image_strides,
-    stem_conv,
+    swish,
 )
-from gpwjax.pointwise import Pointwise
 
 # (blocks, features, stride of the first block) of each stage. Howard et al. print
 # stride 2 for the last block, but its input and output are both 7x7, so it is 1.
@@ -33,7 +37,7 @@ def padding(stride: int) -> Padding:
 
 
 class Block(nn.Module):
-    """Depthwise 3x3 and pointwise: (N, H, W, C) -> (N, H / stride, W / stride, F)."""
+    """Depthwise 3x3 and pointwise: (C, N, H, W) -> (F, N, H / stride, W / stride)."""
 
     features: int
     stride: int
@@ -46,13 +50,13 @@ class Block(nn.Module):
         x = Depthwise(
             3, self.stride, padding(self.stride), dtype=self.dtype, name="depthwise"
         )(x)
-        x = nn.relu6(self.norm(name="depthwise_norm")(x))
+        x = relu6(self.norm(name="depthwise_norm")(x))
         return Pointwise(
             self.features,
             self.min_channels,
             norm=self.norm,
             # The paper's kMobileNet has swish here, and ReLU6 everywhere else.
-            activation=nn.relu6 if self.min_channels is None else nn.swish,
+            activation=relu6 if self.min_channels is None else swish,
             dtype=self.dtype,
             name="pointwise",
         )(x)
@@ -102,10 +106,9 @@ class MobileNet(nn.Module):
         strides = small_image_strides([2, *(s for *_, s in STAGES)], self.small_images)
         check_images(images, min_size=math.prod(strides))
         norm = batch_norm(self, train=train)
-        x = stem_conv(
-            self, 32, strides[0], padding(strides[0]), nn.initializers.glorot_uniform()
-        )(images)
-        maps = {"stem": nn.relu6(norm(name="stem_norm")(x))}
+        stem = Conv(32, strides[0], padding(strides[0]), dtype=self.dtype, name="stem")
+        x = stem(channels_first(images))
+        maps = {"stem": relu6(norm(name="stem_norm")(x))}
         x, number = maps["stem"], 0
         for stage, (blocks, features, _) in enumerate(STAGES, start=1):
             for i in range(blocks):
@@ -120,4 +123,4 @@ class MobileNet(nn.Module):
                 )(x)
                 number += 1
             maps[f"stage{stage}"] = x
-        return maps | {"top": x}
+        return jax.tree.map(channels_last, maps | {"top": x})

@@ -11,18 +11,23 @@ import jax
 from flax import linen as nn
 
 from gpwjax.layers import (
+    Conv,
     Depthwise,
     InvertedResidual,
+    Pointwise,
     SqueezeExcite,
     batch_norm,
+    channels_first,
+    channels_last,
     check_images,
     global_average,
+    hard_swish,
     keras_padding,
+    relu,
     round_channels,
     small_image_strides,
-    stem_conv,
 )
-from gpwjax.pointwise import Pointwise
+from gpwjax.pointwise import Pointwise as HiddenPointwise
 
 
 class Stage(NamedTuple):
@@ -37,12 +42,12 @@ class Stage(NamedTuple):
 
 
 STAGES = (
-    Stage(16, 3, 1, False, nn.relu, (1,)),
-    Stage(24, 3, 2, False, nn.relu, (4, 3)),
-    Stage(40, 5, 2, True, nn.relu, (3, 3, 3)),
-    Stage(80, 3, 2, False, nn.hard_swish, (6, 2.5, 2.3, 2.3)),
-    Stage(112, 3, 1, True, nn.hard_swish, (6, 6)),
-    Stage(160, 5, 2, True, nn.hard_swish, (6, 6, 6)),
+    Stage(16, 3, 1, False, relu, (1,)),
+    Stage(24, 3, 2, False, relu, (4, 3)),
+    Stage(40, 5, 2, True, relu, (3, 3, 3)),
+    Stage(80, 3, 2, False, hard_swish, (6, 2.5, 2.3, 2.3)),
+    Stage(112, 3, 1, True, hard_swish, (6, 6)),
+    Stage(160, 5, 2, True, hard_swish, (6, 6, 6)),
 )
 
 
@@ -76,10 +81,10 @@ class MobileNetV3Large(nn.Module):
     )
 
     def setup(self) -> None:
-        self.hidden = Pointwise(
+        self.hidden = HiddenPointwise(
             1280,
             self.min_channels,
-            activation=nn.hard_swish,
+            activation=hard_swish,
             use_bias=True,
             dtype=self.dtype,
         )
@@ -110,19 +115,18 @@ class MobileNetV3Large(nn.Module):
         strides = small_image_strides(
             [2, *(stage.stride for stage in STAGES)], self.small_images
         )
-        padding = keras_padding(images.shape, 3, strides[0])
-        x = stem_conv(self, 16, strides[0], padding, nn.initializers.glorot_uniform())(
-            images
-        )
-        maps = {"stem": nn.hard_swish(norm(name="stem_norm")(x))}
+        x = channels_first(images)
+        padding = keras_padding(x.shape, 3, strides[0])
+        x = Conv(16, strides[0], padding, dtype=self.dtype, name="stem")(x)
+        maps = {"stem": hard_swish(norm(name="stem_norm")(x))}
         x, number = maps["stem"], 0
         for stage, settings in enumerate(STAGES, start=1):
             for i, expansion in enumerate(settings.expansions):
-                expanded = round_channels(expansion * x.shape[-1])
+                expanded = round_channels(expansion * len(x))
                 squeeze = partial(
                     SqueezeExcite,
                     round_channels(expanded / 4),
-                    activation=nn.relu,
+                    activation=relu,
                     gate=nn.hard_sigmoid,
                     pointwise=pointwise,
                 )
@@ -141,5 +145,5 @@ class MobileNetV3Large(nn.Module):
                 )(x, train=train)
                 number += 1
             maps[f"stage{stage}"] = x
-        top = pointwise(960, activation=nn.hard_swish, name="top")
-        return maps | {"top": top(x)}
+        top = pointwise(960, activation=hard_swish, name="top")
+        return jax.tree.map(channels_last, maps | {"top": top(x)})

@@ -17,6 +17,8 @@ import pytest  # noqa: E402
 from flax import linen as nn  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+from gpwjax.layers import BatchNorm  # noqa: E402
+
 jax.config.update("jax_default_matmul_precision", "highest")
 
 # A first example compiles, so no deadline.
@@ -117,10 +119,10 @@ def kernel_spread(modules_of) -> Callable[[nn.Module, str], tuple[float, float]]
 
 
 @pytest.fixture(scope="session")
-def norms_of(modules_of) -> Callable[[nn.Module], dict[str, nn.BatchNorm]]:
+def norms_of(modules_of) -> Callable[[nn.Module], dict[str, BatchNorm]]:
     """A net's batch normalisations by their path."""
     return lambda net: {
         path: module
         for path, (module, _) in modules_of(net).items()
-        if isinstance(module, nn.BatchNorm)
+        if isinstance(module, BatchNorm)
     }

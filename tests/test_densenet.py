@@ -5,11 +5,11 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from flax import linen as nn
 
 from gpwjax import create_model
 from gpwjax.densenet import Transition, Unit
-from gpwjax.pointwise import Pointwise, interleave
+from gpwjax.layers import BatchNorm, Conv, Pointwise, channels_last
+from gpwjax.pointwise import interleave
 
 NETS = {
     channels: create_model("densenet_bc_l100", 10, channels) for channels in (None, 12)
@@ -80,30 +80,30 @@ def test_kernels_are_drawn_glorot_uniform(
 
 @pytest.fixture
 def images():
-    return np.random.default_rng(0).normal(size=(2, 5, 4, 24)).astype(np.float32)
+    return np.random.default_rng(0).normal(size=(24, 2, 5, 4)).astype(np.float32)
 
 
-NORM = partial(nn.BatchNorm, use_running_average=True, epsilon=1.001e-5)
+NORM = partial(BatchNorm, use_running_average=True, epsilon=1.001e-5)
 
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_a_unit_appends_its_channels_to_its_input(draw_variables, images, grouped):
-    conv = partial(nn.Conv, kernel_size=(3, 3))
-    unit = Unit(Pointwise, conv, NORM, grouped)
+    unit = Unit(Pointwise, Conv, NORM, grouped)
     y = np.asarray(unit.apply(draw_variables(unit, images), images))
-    assert y.shape == (2, 5, 4, 36)
-    np.testing.assert_array_equal(y[..., :24], images)
+    assert y.shape == (36, 2, 5, 4)
+    np.testing.assert_array_equal(y[:24], images)
     # Only the grouped net has its ReLU after the convolution.
-    assert (y[..., 24:] < 0).any() != grouped
+    assert (y[24:] < 0).any() != grouped
 
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_a_transition_halves_channels_and_pixels(draw_variables, images, grouped):
     transition = Transition(Pointwise, NORM, grouped)
     variables = draw_variables(transition, images)
-    y = transition.apply(variables, images)
+    y = channels_last(transition.apply(variables, images))
     params, stats = (variables[of]["norm"] for of in ("params", "batch_stats"))
-    x = np.asarray(interleave(images, 12)) if grouped else images
+    x = np.asarray(channels_last(images))
+    x = np.asarray(interleave(x, 12)) if grouped else x
     x = (x - stats["mean"]) / np.sqrt(stats["var"] + 1.001e-5)
     x = x * params["scale"] + params["bias"]
     x = x if grouped else np.maximum(x, 0)

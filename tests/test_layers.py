@@ -7,10 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpwjax.layers import Depthwise, check_images, depthwise
+from gpwjax.layers import (
+    BatchNorm,
+    Conv,
+    Depthwise,
+    channels_first,
+    channels_last,
+    check_images,
+    depthwise,
+)
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -24,12 +33,12 @@ def depthwise_by_xla(x, kernel, stride, padding):
     return jax.lax.conv_general_dilated(
         # Not by its own padding: with more zeros than k - 1 on one side, the gradient
         # that jaxlib 0.10.2 computes on a CPU is wrong.
-        jnp.pad(x, ((0, 0), *padding, (0, 0))),
+        jnp.pad(x, ((0, 0), (0, 0), *padding)),
         kernel,
         window_strides=(stride, stride),
         padding="VALID",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1],
+        dimension_numbers=("CNHW", "HWIO", "CNHW"),
+        feature_group_count=len(x),
     )
 
 
@@ -49,8 +58,8 @@ def inputs(draw, k):
     zeros = st.integers(0, k)
     padding = tuple((draw(zeros), draw(zeros)) for _ in range(2))
     height, width = (draw(st.integers(max(1, k - sum(p)), 9)) for p in padding)
-    x = normal(0, draw(st.integers(1, 2)), height, width, draw(st.integers(1, 4)))
-    return x, normal(1, k, k, 1, x.shape[-1]), padding
+    x = normal(0, draw(st.integers(1, 4)), draw(st.integers(1, 2)), height, width)
+    return x, normal(1, k, k, 1, len(x)), padding
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -83,7 +92,7 @@ class TestDepthwise(chex.TestCase):
         super().setUp()
         # As the stride-2 layers of MobileNet.
         self.how = {"stride": 2, "padding": ((0, 1), (0, 1))}
-        self.x, self.kernel = normal(0, 2, 7, 6, 4), normal(1, 3, 3, 1, 4)
+        self.x, self.kernel = normal(0, 4, 2, 7, 6), normal(1, 3, 3, 1, 4)
 
     @chex.variants(with_jit=True, without_jit=True)
     def test_value_equals_xlas(self):
@@ -108,7 +117,7 @@ class TestDepthwise(chex.TestCase):
         one_by_one = [loss(kernel) for kernel in nets]
         expected = jax.tree.map(lambda *results: jnp.stack(results), *one_by_one)
         at_once = self.variant(jax.vmap(loss))(nets)
-        chex.assert_trees_all_close(at_once, expected, rtol=1e-5)
+        chex.assert_trees_all_close(at_once, expected, **CLOSE)
 
     @chex.variants(with_jit=True, without_jit=True)
     def test_bfloat16_is_near_float32_and_its_gradient_float32(self):
@@ -128,7 +137,7 @@ class TestDepthwise(chex.TestCase):
 
 def test_kernels_are_drawn_uniformly_with_the_fans_of_keras():
     layer, channels = Depthwise(3, 1, ((1, 1), (1, 1))), 2048
-    variables = layer.init(jax.random.key(0), jnp.zeros((1, 1, 1, channels)))
+    variables = layer.init(jax.random.key(0), jnp.zeros((channels, 1, 1, 1)))
     kernel = np.asarray(variables["params"]["kernel"])
     # Keras' kernel is (3, 3, channels, 1): 9 * channels come in, 9 go out.
     limit = math.sqrt(6 / (9 * channels + 9))
@@ -136,6 +145,93 @@ def test_kernels_are_drawn_uniformly_with_the_fans_of_keras():
     assert 0.99 * limit < np.abs(kernel).max() <= limit
     quartiles = np.quantile(kernel, [0.25, 0.5, 0.75])
     np.testing.assert_allclose(quartiles / limit, [-0.5, 0, 0.5], atol=0.03)
+
+
+def batch_norm_of_flax(**settings) -> nn.BatchNorm:
+    return nn.BatchNorm(momentum=0.9, epsilon=1e-3, axis=0, **settings)
+
+
+def trained(norm: nn.Module, variables: dict, x: jax.Array) -> tuple:
+    """What a norm makes of a batch, the new statistics, and the gradients of a drawn
+    combination of its results."""
+
+    def run(params, x):
+        y, new = norm.apply(variables | {"params": params}, x, mutable=["batch_stats"])
+        return y, new["batch_stats"]
+
+    y, pull_back, stats = jax.vjp(run, variables["params"], x, has_aux=True)
+    return y, stats, *pull_back(normal(2, *y.shape).astype(y.dtype))
+
+
+class TestBatchNorm(chex.TestCase):
+    def setUp(self):
+        super().setUp()
+        # Means as large as the deviations; a channel that is the same everywhere.
+        x = normal(0, 5, 3, 4, 2) + jnp.arange(5.0)[:, None, None, None]
+        self.x = x.at[4].set(1.5)
+        draws = 0.5 + abs(normal(1, 4, 5))
+        self.variables = {
+            "params": dict(zip(("scale", "bias"), draws[:2], strict=True)),
+            "batch_stats": dict(zip(("mean", "var"), draws[2:], strict=True)),
+        }
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_training_equals_flaxs(self):
+        ours, theirs = (
+            self.variant(partial(trained, norm))(self.variables, self.x)
+            for norm in (
+                BatchNorm(False, momentum=0.9),
+                batch_norm_of_flax(use_running_average=False),
+            )
+        )
+        chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_inference_equals_flaxs(self):
+        ours, theirs = (
+            self.variant(norm.apply)(self.variables, self.x)
+            for norm in (BatchNorm(True), batch_norm_of_flax(use_running_average=True))
+        )
+        chex.assert_trees_all_close(ours, theirs, **CLOSE)
+
+    def test_variables_begin_as_flaxs(self):
+        ours, theirs = (
+            norm.init(jax.random.key(0), self.x)
+            for norm in (
+                BatchNorm(False),
+                batch_norm_of_flax(use_running_average=False),
+            )
+        )
+        chex.assert_trees_all_equal(ours, theirs)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_bfloat16_has_the_statistics_and_gradients_of_float32(self):
+        rounded = self.x.astype(jnp.bfloat16)
+        norms = BatchNorm(False, dtype=jnp.bfloat16), BatchNorm(False)
+        half, full = (
+            self.variant(partial(trained, norm))(self.variables, x)
+            for norm, x in zip(norms, (rounded, jnp.float32(rounded)), strict=True)
+        )
+        assert half[0].dtype == half[3].dtype == jnp.bfloat16
+        chex.assert_trees_all_close(half[1], full[1], **CLOSE)
+        assert {a.dtype for a in jax.tree.leaves(half[2])} == {jnp.dtype("float32")}
+        for near, value in zip(half, full, strict=True):
+            chex.assert_trees_all_close(
+                jax.tree.map(jnp.float32, near), value, rtol=2e-2, atol=5e-2
+            )
+
+
+@pytest.mark.parametrize("use_bias", [False, True])
+@pytest.mark.parametrize(
+    ("stride", "padding"), [(1, ((1, 1),) * 2), (2, ((0, 1),) * 2)]
+)
+def test_conv_equals_flaxs(draw_variables, stride, padding, use_bias):
+    images = normal(0, 2, 7, 6, 3)
+    ours = Conv(5, stride, padding, use_bias=use_bias)
+    theirs = nn.Conv(5, (3, 3), strides=stride, padding=padding, use_bias=use_bias)
+    variables = draw_variables(theirs, images)
+    y = channels_last(ours.apply(variables, channels_first(images)))
+    np.testing.assert_allclose(y, theirs.apply(variables, images), **CLOSE)
 
 
 @pytest.mark.parametrize(

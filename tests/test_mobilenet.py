@@ -131,4 +131,4 @@ def test_bfloat16_gives_logits_near_those_of_float32(draw_variables, images):
         jax.jit(partial(net(dtype).apply, train=False))(variables, images)
         for dtype in (jnp.bfloat16, None)
     )
-    np.testing.assert_allclose(half, full, rtol=0, atol=0.1 * np.abs(full).max())
+    np.testing.assert_allclose(half, full, rtol=0, atol=0.15 * np.abs(full).max())

@@ -13,7 +13,8 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from gpwjax import create_model
-from gpwjax.layers import Depthwise, InvertedResidual
+from gpwjax.layers import BatchNorm, Depthwise, InvertedResidual, channels_last
+from gpwjax.layers import Pointwise as PointwiseOfNets
 from gpwjax.pointwise import Pointwise
 
 GROUPED = {
@@ -148,7 +149,7 @@ def is_cancelled(path: str, dropouts: dict) -> bool:
     drop = f"{projection[1]}/Dropout_0"
     if drop not in dropouts:
         return True
-    kept = dropouts[drop][1].any((1, 2, 3))
+    kept = dropouts[drop][1].any((0, 2))
     return kept.all() or not kept.any()
 
 
@@ -162,8 +163,8 @@ def test_dropout_and_drop_connect_have_the_rates_of_the_paper(training):
     assert acting == RATES[training.name].keys()
     for path, rate in RATES[training.name].items():
         before, after = (np.stack([d[path][i] for d in draws]) for i in (0, 1))
-        whole_images = before.ndim == 5
-        kept = after.any((2, 3, 4), keepdims=True) if whole_images else after != 0
+        whole_images = before.ndim == 4  # (draws, C, N, H * W)
+        kept = after.any((1, 3), keepdims=True) if whole_images else after != 0
         expected = np.where(kept, before / (1 - rate), 0)
         np.testing.assert_allclose(after, expected, rtol=1e-6)
         assert_rate(kept if whole_images else kept[before != 0], 1 - rate)
@@ -182,7 +183,7 @@ def test_logits_depend_on_the_key_where_there_is_dropout(training):
 
 
 def test_drop_connect_drops_a_block_for_whole_images(draw_variables):
-    rate, norm = 0.3, partial(nn.BatchNorm, use_running_average=True)
+    rate, norm = 0.3, partial(BatchNorm, use_running_average=True)
     block = InvertedResidual(
         features=4,
         expanded=8,
@@ -191,16 +192,16 @@ def test_drop_connect_drops_a_block_for_whole_images(draw_variables):
         activation=nn.swish,
         squeeze=None,
         drop_rate=rate,
-        pointwise=partial(Pointwise, norm=norm),
+        pointwise=partial(PointwiseOfNets, norm=norm),
         depthwise=Depthwise,
         norm=norm,
     )
-    images = np.random.default_rng(0).normal(size=(10_000, 3, 3, 4)).astype(np.float32)
+    images = np.random.default_rng(0).normal(size=(4, 10_000, 3, 3)).astype(np.float32)
     variables = draw_variables(block, images, train=False)
     apply = jax.jit(partial(block.apply, variables), static_argnames="train")
     dropping = apply(images, train=True, rngs={"dropout": jax.random.key(1)})
     added = apply(images, train=False) - images
-    kept = (dropping != images).any((1, 2, 3), keepdims=True)
+    kept = (dropping != images).any((0, 2, 3), keepdims=True)
     expected = images + np.where(kept, added / (1 - rate), 0)
     np.testing.assert_allclose(dropping, expected, rtol=0, atol=1e-4)
     assert_rate(kept, 1 - rate)
@@ -375,7 +376,7 @@ def test_bfloat16_leaves_the_statistics_of_batch_norm_float32(draw, images, name
         stats = state["batch_stats"]
         # jit leaves out all that comes after the first norm.
         first = stats["stem_norm"] if "stem_norm" in stats else stats["block0"]["norm"]
-        return state["intermediates"]["stem"]["__call__"][0], first
+        return channels_last(state["intermediates"]["stem"]["__call__"][0]), first
 
     stem, stats = run(images)
     assert stem.dtype == jnp.bfloat16

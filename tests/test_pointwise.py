@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from absl.testing import parameterized
 from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -386,3 +387,33 @@ def test_kernels_are_drawn_uniformly_with_the_papers_fans(part, fan_in, fan_out)
     np.testing.assert_allclose(
         np.quantile(kernel, [0.25, 0.5, 0.75]) / limit, [-0.5, 0, 0.5], atol=0.03
     )
+
+
+class TestAxis(chex.TestCase):
+    """The channels on another axis than the last."""
+
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.parameters(-1, 0, 1, -2)
+    def test_interleave_reorders_that_axis(self, axis):
+        x = np.random.default_rng(0).normal(size=(2, 3, 12)).astype(np.float32)
+        moved = np.moveaxis(x, -1, axis)
+        y = self.variant(partial(interleave, step=4, axis=axis))(moved)
+        expected = interleave(x, 4)
+        np.testing.assert_array_equal(np.moveaxis(y, axis, -1), expected)
+
+    @chex.variants(with_jit=True, without_jit=True)
+    @parameterized.product(axis=(0, 1), features=(12, 24))
+    def test_pointwise_gives_the_same_on_each_axis(self, axis, features):
+        x = np.random.default_rng(0).normal(size=(2, 3, 5, 12)).astype(np.float32)
+
+        def layer(axis):
+            norm = partial(nn.BatchNorm, use_running_average=False, axis=axis)
+            settings = {"activation": nn.swish, "use_bias": True, "axis": axis}
+            return Pointwise(features, 3, norm=norm, **settings)
+
+        variables = layer(-1).init(jax.random.key(0), x)
+        expected, stats = layer(-1).apply(variables, x, mutable=["batch_stats"])
+        apply = partial(layer(axis).apply, mutable=["batch_stats"])
+        y, stats_there = self.variant(apply)(variables, np.moveaxis(x, -1, axis))
+        np.testing.assert_allclose(np.moveaxis(y, axis, -1), expected, atol=1e-5)
+        chex.assert_trees_all_close(stats_there, stats, atol=1e-6)

@@ -18,6 +18,7 @@ from flax.traverse_util import flatten_dict
 
 from gpwjax import create_model, from_keras
 from gpwjax.keras import LAYER_NAMES
+from gpwjax.layers import channels_last
 
 # Reference of `shared` -> name and min_channels of the net, image size.
 REFERENCES = {
@@ -86,7 +87,10 @@ def logits_and_layers(model, activation_inside, variables, images):
             for end, activation in activation_inside.items():
                 if "/".join(path).endswith(end):
                     activated = activation(output)
-            layers[LAYER_NAMES[type(model)](list(path), model)] = args[0], activated
+            pair = args[0], activated
+            if getattr(context.module, "axis", -1) == 0:
+                pair = map(channels_last, pair)
+            layers[LAYER_NAMES[type(model)](list(path), model)] = tuple(pair)
         return output
 
     with nn.intercept_methods(record):

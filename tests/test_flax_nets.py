@@ -1,0 +1,53 @@
+"""The nets with which the speed is compared are gpwjax's, in plain Flax."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+import gpwjax
+from benchmarks import flax_nets
+
+GROUPED = {
+    "densenet_bc_l100": 12,
+    "efficientnet_b0": 16,
+    "mobilenet": 16,
+    "mobilenet_v3_large": 16,
+}
+NETS = [*GROUPED.items(), *((name, None) for name in GROUPED)]
+QUICK = [("densenet_bc_l100", 12), ("mobilenet", 16)]
+IMAGES = np.random.default_rng(1).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
+
+
+def net_id(net):
+    name, min_channels = net
+    return f"{name}-{'dense' if min_channels is None else 'grouped'}"
+
+
+def logits(model, variables):
+    # Compiles in half the time.
+    options = {"xla_backend_optimization_level": 0}
+    apply = jax.jit(partial(model.apply, train=False), compiler_options=options)
+    return np.asarray(apply(variables, IMAGES))
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        pytest.param(
+            net, id=net_id(net), marks=[] if net in QUICK else pytest.mark.slow
+        )
+        for net in NETS
+    ],
+)
+def test_logits_are_those_of_gpwjax(draw_variables, net):
+    ours, plain = (
+        package.create_model(net[0], 10, net[1], small_images=True)
+        for package in (gpwjax, flax_nets)
+    )
+    variables = draw_variables(ours, IMAGES, train=False)
+    expected = logits(ours, variables)
+    found = logits(plain, flax_nets.load_variables(variables))
+    largest = abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * largest)
