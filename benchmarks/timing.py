@@ -1,0 +1,34 @@
+"""Programs measured in turns, so that what else the machine does meets all alike."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+Times = dict[str, dict[str, float]]  # milliseconds of each program
+
+
+def interleaved(programs: Mapping[str, Callable[[], Any]], repeats: int) -> Times:
+    """Wall-clock times of programs that return when they are done.
+
+    Each runs once unmeasured, then all run one after the other, `repeats` times.
+
+    Returns:
+      The median of each, and the quartiles below and above.
+    """
+    for program in programs.values():
+        program()
+    seconds = {name: [] for name in programs}
+    for _ in tqdm(range(repeats), unit="round"):
+        for name, program in programs.items():
+            begun = time.perf_counter()
+            program()
+            seconds[name].append(time.perf_counter() - begun)
+    return {name: in_milliseconds(of) for name, of in seconds.items()}
+
+
+def in_milliseconds(seconds: list[float]) -> dict[str, float]:
+    low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75]) * 1000
+    return {"median": median, "low": low, "high": high}
