@@ -16,7 +16,7 @@ GROUPED = {
     "mobilenet_v3_large": 16,
 }
 NETS = [*GROUPED.items(), *((name, None) for name in GROUPED)]
-QUICK = [("densenet_bc_l100", 12), ("mobilenet", 16)]
+QUICK = [("mobilenet", 16)]
 IMAGES = np.random.default_rng(1).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
 
 
@@ -29,7 +29,10 @@ def logits(model, variables):
     # Compiles in half the time.
     options = {"xla_backend_optimization_level": 0}
     apply = jax.jit(partial(model.apply, train=False), compiler_options=options)
-    return np.asarray(apply(variables, IMAGES))
+    # On its way through a dense EfficientNet of drawn weights a float32 rounding error
+    # grows to 0.2% of the logits, whichever net computes them.
+    with jax.enable_x64(True):
+        return np.asarray(apply(*jax.tree.map(np.float64, (variables, IMAGES))))
 
 
 @pytest.mark.parametrize(

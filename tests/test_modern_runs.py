@@ -1,6 +1,7 @@
 """Whole runs on the digits, each with one modern piece: it changes what it should.
 
-With a tiny net, and as slow tests with the net that `python -m train` trains.
+With a tiny net, and as slow tests with the net that `python -m train` trains. What
+tests/test_optimizer.py, test_mix.py and test_step.py show in a step is slow here too.
 """
 
 import collections
@@ -120,6 +121,7 @@ def distance(a: Any, b: Any) -> float:
     return norm(jax.tree.map(lambda x, y: np.asarray(x) - np.asarray(y), a, b))
 
 
+@pytest.mark.slow
 def test_adamw_shrinks_the_kernels(finish):
     """As adam it learns; the weight decay makes the kernels smaller."""
     without = finish(optimizer="adamw", weight_decay=0.0)
@@ -130,12 +132,14 @@ def test_adamw_shrinks_the_kernels(finish):
     assert norms[1] < 0.95 * norms[0]
 
 
+@pytest.mark.slow
 def test_adamw_without_decay_is_adam(finish, plain):
     assert plain.config.optimizer == "adam"
     run = finish(optimizer="adamw", weight_decay=0.0)
     np.testing.assert_allclose(run.column("train_loss"), plain.column("train_loss"))
 
 
+@pytest.mark.slow
 def test_momentum_makes_sgd_quicker(finish):
     settings = {"optimizer": "sgd", "lr": 0.01}
     runs = [finish(**settings, momentum=m) for m in (0.0, 0.9)]
@@ -159,6 +163,7 @@ def test_the_cosine_rises_in_the_warm_up_and_falls_to_0(finish):
     assert rates[-1] < 0.01 * peak
 
 
+@pytest.mark.slow
 def test_label_smoothing_makes_answers_less_sure(finish, plain):
     run = finish(label_smoothing=0.3)
     assert learned(run)
@@ -170,6 +175,7 @@ def test_label_smoothing_makes_answers_less_sure(finish, plain):
     assert run.column("train_loss").min() > entropy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mixup", "cutmix"])
 def test_mixed_images_are_harder_to_learn_and_whole_ones_are_known(
     finish, plain, method
@@ -204,6 +210,7 @@ def test_clipping_bounds_how_far_the_weights_get(finish):
     assert moved[1] <= furthest * 1.001 < moved[0]
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_as_float32_does(finish, plain):
     run = finish(dtype="bfloat16")
     chex.assert_type(jax.tree.leaves(run.net.variables), np.float32)
