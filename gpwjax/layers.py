@@ -21,8 +21,28 @@ from flax.linen.dtypes import promote_dtype
 from gpwjax.pointwise import Pointwise as PointwiseOnAnyAxis
 from gpwjax.pointwise import by_row
 
+
+@jax.custom_vjp
+def lean_swish(x: jax.Array) -> jax.Array:
+    """x * sigmoid(x). Its gradient saves x alone, not the sigmoid too."""
+    return nn.swish(x)
+
+
+def lean_swish_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return nn.swish(x), x
+
+
+def lean_swish_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
+    # The sigmoid by another formula, or XLA would find it in the forward pass and keep
+    # it from there.
+    share = 0.5 + 0.5 * jnp.tanh(0.5 * x)
+    return (dy * share * (1 + x * (1 - share)),)
+
+
+lean_swish.defvjp(lean_swish_forward, lean_swish_backward)
+
 relu, relu6, swish, hard_swish = map(
-    by_row, (nn.relu, nn.relu6, nn.swish, nn.hard_swish)
+    by_row, (nn.relu, nn.relu6, lean_swish, nn.hard_swish)
 )
 
 Activation = Callable[[jax.Array], jax.Array]

@@ -19,6 +19,7 @@ from gpwjax.layers import (
     channels_last,
     check_images,
     depthwise,
+    swish,
 )
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -219,6 +220,22 @@ class TestBatchNorm(chex.TestCase):
             chex.assert_trees_all_close(
                 jax.tree.map(jnp.float32, near), value, rtol=2e-2, atol=5e-2
             )
+
+
+class TestSwish(chex.TestCase):
+    @chex.variants(with_jit=True, without_jit=True)
+    def test_value_and_gradients_equal_flaxs(self):
+        x = jnp.concatenate([10 * normal(0, 3, 2, 5, 7), jnp.full((1, 2, 5, 7), -90.0)])
+
+        def run(activation, x):
+            y, pull_back = jax.vjp(activation, x)
+            return y, *pull_back(normal(2, *x.shape))
+
+        ours, theirs = (
+            self.variant(partial(run, activation))(x)
+            for activation in (swish, nn.swish)
+        )
+        chex.assert_trees_all_close(ours, theirs, **CLOSE)
 
 
 @pytest.mark.parametrize("use_bias", [False, True])
