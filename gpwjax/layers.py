@@ -1,6 +1,5 @@
-"""What several nets share: the depthwise convolution, batch normalisation,
-squeeze-and-excitation, the inverted residual block, pooling, the check of their input,
-and the numbers of their blocks.
+"""What several nets share: batch normalisation, squeeze-and-excitation, the inverted
+residual block, pooling, the check of their input, and the numbers of their blocks.
 
 Inside the nets an array of images is (C, N, H, W). So a channel is a long row, along
 which XLA:CPU vectorises all that is elementwise, a grouped pointwise convolution is a
@@ -9,7 +8,7 @@ over a channel reads memory in order.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from gpwjax.depthwise import Padding, widened
 from gpwjax.pointwise import Pointwise as PointwiseOnAnyAxis
 from gpwjax.pointwise import by_row
 
@@ -46,155 +46,6 @@ relu, relu6, swish, hard_swish = map(
 )
 
 Activation = Callable[[jax.Array], jax.Array]
-
-# Rows and columns of zeros (before, after) on the vertical and the horizontal axis.
-Padding = tuple[tuple[int, int], tuple[int, int]]
-
-# Keras' Glorot uniform of a depthwise kernel, which is (k, k, channels, 1) there: its
-# fan in is k * k * channels, its fan out k * k.
-depthwise_glorot_uniform = nn.initializers.variance_scaling(
-    1.0, "fan_avg", "uniform", in_axis=-1, out_axis=-2
-)
-
-
-class Depthwise(nn.Module):
-    """A depthwise convolution: (C, N, H, W) -> (C, N, H', W'), no bias.
-
-    Computed as the sum of the kernel's k * k shifted products, many times quicker on a
-    CPU than XLA's grouped convolution. The kernel has the shape (k, k, 1, C), as in
-    `nn.Conv(C, (k, k), feature_group_count=C)`.
-
-    Attributes:
-      kernel_size: k, height and width of the kernel.
-      stride: step on both axes.
-      padding: zeros around the image.
-      dtype: dtype of the computation (default: inferred from input and parameters).
-      kernel_init: initialiser of the kernel (default: Keras' Glorot uniform).
-    """
-
-    kernel_size: int
-    stride: int
-    padding: Padding
-    dtype: Any = None
-    kernel_init: nn.initializers.Initializer = depthwise_glorot_uniform
-
-    axis: ClassVar[int] = 0  # of the channels
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        k = self.kernel_size
-        kernel = self.param("kernel", self.kernel_init, (k, k, 1, len(x)))
-        x, kernel = promote_dtype(x, kernel, dtype=self.dtype)
-        return depthwise(x, kernel, self.stride, self.padding)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def depthwise(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
-) -> jax.Array:
-    """Depthwise convolution of (C, N, H, W) with a kernel (k, k, 1, C)."""
-    around = [(*zeros, 0) for zeros in padding]
-    return unfused(partial(padded_products, around=around, stride=stride), x, kernel)
-
-
-def padded_products(
-    x: jax.Array, kernel: jax.Array, around: Sequence[tuple], stride: int = 1
-) -> jax.Array:
-    """The sum over the kernel's elements of element * shifted x."""
-    x = pad(x, around)
-    shifted = windows(x, len(kernel), stride)
-    return sum(part * kernel[i, j, 0, :, None, None, None] for i, j, part in shifted)
-
-
-def pad(x: jax.Array, around: Sequence[tuple]) -> jax.Array:
-    """Zeros before, after and between the rows and the columns of (C, N, H, W)."""
-    none = (0, 0, 0)
-    return jax.lax.pad(x, jnp.zeros((), x.dtype), (none, none, *around))
-
-
-def windows(x: jax.Array, k: int, stride: int) -> Iterator[tuple[int, int, jax.Array]]:
-    """Row and column of an element of a k x k kernel, and the pixels that it meets."""
-    rows, columns = x.shape[2] - k + 1, x.shape[3] - k + 1
-    for i in range(k):
-        for j in range(k):
-            yield i, j, x[:, :, i : i + rows : stride, j : j + columns : stride]
-
-
-def depthwise_forward(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return depthwise(x, kernel, stride, padding), (x, kernel)
-
-
-def depthwise_backward(
-    stride: int,
-    padding: Padding,
-    saved: tuple[jax.Array, jax.Array],
-    dy: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """The gradients, dx again as a sum of shifted products.
-
-    JAX's own gradient of a slice is a padded array: k * k of them, each written to
-    memory, several times slower on a CPU.
-    """
-    x, kernel = saved
-    k = len(kernel)
-    # Of dy: zeros between its pixels (stride) and around them, so that the turned
-    # kernel gives one value for each pixel of x.
-    around = [
-        (k - 1 - before, size + before - stride * (count - 1) - 1, stride - 1)
-        for (before, _), size, count in zip(
-            padding, x.shape[2:], dy.shape[2:], strict=True
-        )
-    ]
-    dx = unfused(partial(padded_products, around=around), dy, kernel[::-1, ::-1])
-    shifted = windows(widened(pad(dy, around)), k, 1)
-    products = [widened(x) * part for _, _, part in shifted]
-    dkernel = jnp.stack(sums(products[::-1]))
-    return dx, dkernel.reshape(kernel.shape).astype(kernel.dtype)
-
-
-depthwise.defvjp(depthwise_forward, depthwise_backward)
-
-
-def sums(arrays: Sequence[jax.Array]) -> list[jax.Array]:
-    """Each channel's sum, (C,), of arrays (C, N, H, W) of one shape.
-
-    On a CPU in one pass over them all: XLA:CPU would write the operands of each sum to
-    memory first.
-    """
-
-    def in_one_pass(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        zeros = tuple(jnp.zeros((), x.dtype) for x in arrays)
-        add = partial(jax.tree.map, jnp.add)
-        return tuple(jax.lax.reduce(arrays, zeros, add, (2, 3)))
-
-    def one_by_one(*arrays: jax.Array) -> tuple[jax.Array, ...]:
-        return tuple(x.sum((2, 3)) for x in arrays)
-
-    of_images = jax.lax.platform_dependent(*arrays, cpu=in_one_pass, default=one_by_one)
-    return [x.sum(1) for x in of_images]
-
-
-def unfused(function: Callable[..., jax.Array], *operands: jax.Array) -> jax.Array:
-    """function(*operands), which XLA:CPU does not compute inside of other loops.
-
-    Fused into the elementwise operations that follow, which run over whole rows, it
-    would be computed with the index arithmetic of both shapes, not vectorised, and in
-    each of them anew: half of the time of a train step. XLA:CPU ignores an
-    optimization barrier but fuses nothing with a branch; this one is always taken,
-    which it cannot know.
-    """
-    result = jax.eval_shape(function, *operands)
-
-    def never(*_: jax.Array) -> jax.Array:
-        return jnp.zeros(result.shape, result.dtype)
-
-    def in_a_branch(*operands: jax.Array) -> jax.Array:
-        impossible = operands[-1].ravel()[0] * 0 == 1
-        return jax.lax.cond(impossible, never, function, *operands)
-
-    return jax.lax.platform_dependent(*operands, cpu=in_a_branch, default=function)
 
 
 class BatchNorm(nn.Module):
@@ -265,11 +116,6 @@ def normalised(
     """Rows (C, M) with these means and variances, normalised, scaled and shifted."""
     factor = jax.lax.rsqrt(var + epsilon) * scale
     return x * factor[:, None] + (bias - factor * mean)[:, None]
-
-
-def widened(x: jax.Array) -> jax.Array:
-    """In float32 at least."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def batch_normalised_forward(

@@ -11,10 +11,9 @@ from typing import Any, ClassVar
 import jax
 from flax import linen as nn
 
+from gpwjax.depthwise import Depthwise, Padding
 from gpwjax.layers import (
     Conv,
-    Depthwise,
-    Padding,
     Pointwise,
     batch_norm,
     channels_first,

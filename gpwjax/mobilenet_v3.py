@@ -10,9 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 from flax import linen as nn
 
+from gpwjax.depthwise import Depthwise
 from gpwjax.layers import (
     Conv,
-    Depthwise,
     InvertedResidual,
     Pointwise,
     SqueezeExcite,
@@ -27,7 +27,6 @@ from gpwjax.layers import (
     round_channels,
     small_image_strides,
 )
-from gpwjax.pointwise import Pointwise as HiddenPointwise
 
 
 class Stage(NamedTuple):
@@ -81,12 +80,13 @@ class MobileNetV3Large(nn.Module):
     )
 
     def setup(self) -> None:
-        self.hidden = HiddenPointwise(
+        self.hidden = Pointwise(
             1280,
             self.min_channels,
             activation=hard_swish,
             use_bias=True,
             dtype=self.dtype,
+            axis=-1,  # of means (N, C)
         )
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Dense(self.classes, kernel_init=nn.initializers.glorot_uniform())

@@ -1,9 +1,22 @@
-"""A net that compiles in no time."""
+"""The nets of the tests: one of each family, and one that compiles in no time."""
 
 from typing import Any
 
 import jax
 from flax import linen as nn
+
+# Least input channels of a group of the grouped ones.
+GROUPED = {
+    "densenet_bc_l100": 12,
+    "efficientnet_b0": 16,
+    "mobilenet": 16,
+    "mobilenet_v3_large": 16,
+}
+
+
+def net_id(net: tuple[str, int | None]) -> str:
+    name, min_channels = net
+    return f"{name}-{'dense' if min_channels is None else 'grouped'}"
 
 
 class Tiny(nn.Module):

@@ -8,7 +8,8 @@ import pytest
 from flax import linen as nn
 
 from gpwjax import create_model
-from gpwjax.layers import BatchNorm, Depthwise, InvertedResidual, Pointwise, swish
+from gpwjax.depthwise import Depthwise
+from gpwjax.layers import BatchNorm, InvertedResidual, Pointwise, swish
 
 # Blocks of each stage and dropout (Tan and Le's code).
 SIZES = {

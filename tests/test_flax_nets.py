@@ -5,24 +5,14 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
+from made_nets import GROUPED, net_id
 
 import gpwjax
 from benchmarks import flax_nets
 
-GROUPED = {
-    "densenet_bc_l100": 12,
-    "efficientnet_b0": 16,
-    "mobilenet": 16,
-    "mobilenet_v3_large": 16,
-}
 NETS = [*GROUPED.items(), *((name, None) for name in GROUPED)]
 QUICK = [("mobilenet", 16)]
 IMAGES = np.random.default_rng(1).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
-
-
-def net_id(net):
-    name, min_channels = net
-    return f"{name}-{'dense' if min_channels is None else 'grouped'}"
 
 
 def logits(model, variables):

@@ -11,14 +11,13 @@ from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpwjax.depthwise import Depthwise, depthwise
 from gpwjax.layers import (
     BatchNorm,
     Conv,
-    Depthwise,
     channels_first,
     channels_last,
     check_images,
-    depthwise,
     swish,
 )
 

@@ -11,18 +11,12 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
+from made_nets import GROUPED, net_id
 
 from gpwjax import create_model
-from gpwjax.layers import BatchNorm, Depthwise, InvertedResidual, channels_last
-from gpwjax.layers import Pointwise as PointwiseOfNets
-from gpwjax.pointwise import Pointwise
+from gpwjax.depthwise import Depthwise
+from gpwjax.layers import BatchNorm, InvertedResidual, Pointwise, channels_last
 
-GROUPED = {
-    "densenet_bc_l100": 12,
-    "efficientnet_b0": 16,
-    "mobilenet": 16,
-    "mobilenet_v3_large": 16,
-}
 NETS = [*GROUPED.items(), *((name, None) for name in GROUPED)]
 TRAINED = [*GROUPED.items(), ("mobilenet", None)]  # each takes 10 s to compile
 
@@ -37,11 +31,6 @@ RATES = {
 
 # Compiles in half the time.
 QUICKLY = {"xla_backend_optimization_level": 0}
-
-
-def net_id(net: tuple[str, int | None]) -> str:
-    name, min_channels = net
-    return f"{name}-{'dense' if min_channels is None else 'grouped'}"
 
 
 def small_net(name: str, min_channels: int | None, dtype: Any = None) -> nn.Module:
@@ -192,7 +181,7 @@ def test_drop_connect_drops_a_block_for_whole_images(draw_variables):
         activation=nn.swish,
         squeeze=None,
         drop_rate=rate,
-        pointwise=partial(PointwiseOfNets, norm=norm),
+        pointwise=partial(Pointwise, norm=norm),
         depthwise=Depthwise,
         norm=norm,
     )
@@ -242,7 +231,7 @@ def test_logits_are_the_head_of_the_mean_of_the_top_map(inference, images):
     mean = np.asarray(maps["top"]).mean((1, 2))
     params = inference.variables["params"]
     if "hidden" in params:  # MobileNet V3's pointwise layer after the pooling
-        layer = Pointwise(1280, 16, activation=nn.hard_swish, use_bias=True)
+        layer = Pointwise(1280, 16, activation=nn.hard_swish, use_bias=True, axis=-1)
         mean = jax.jit(layer.apply)({"params": params["hidden"]}, mean)
     expected = mean @ params["head"]["kernel"] + params["head"]["bias"]
     largest = abs(expected).max()

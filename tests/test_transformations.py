@@ -11,18 +11,12 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 from flax.nnx import bridge
+from made_nets import GROUPED
 
 from gpwjax import create_model, densenet, efficientnet, mobilenet, mobilenet_v3
 from train.config import Config
 from train.optimizer import make_optimizer
 from train.step import Metrics, TrainState, train_step
-
-GROUPED = {
-    "densenet_bc_l100": 12,
-    "efficientnet_b0": 16,
-    "mobilenet": 16,
-    "mobilenet_v3_large": 16,
-}
 
 
 class Net(NamedTuple):
