@@ -55,15 +55,56 @@ def depthwise(
     x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
     """Depthwise convolution of (C, N, H, W) with a kernel (k, k, 1, C)."""
-    around = [(*zeros, 0) for zeros in padding]
-    return unfused(partial(padded_products, around=around, stride=stride), x, kernel)
+    return depthwise_forward(x, kernel, stride, padding)[0]
 
 
-def padded_products(
-    x: jax.Array, kernel: jax.Array, around: Sequence[tuple], stride: int = 1
-) -> jax.Array:
+def depthwise_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    def forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+        padded = pad(x, [(*zeros, 0) for zeros in padding])
+        return shifted_products(padded, kernel, stride), padded
+
+    y, padded = unfused(forward, x, kernel)
+    return y, (padded, kernel)
+
+
+def depthwise_backward(
+    stride: int,
+    padding: Padding,
+    saved: tuple[jax.Array, jax.Array],
+    dy: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """The gradients, dx again as a sum of shifted products.
+
+    JAX's own gradient of a slice is a padded array: k * k of them, each written to
+    memory, several times slower on a CPU.
+    """
+    padded, kernel = saved
+    k = len(kernel)
+    # Of dy: zeros between its pixels (stride) and around them, so that the turned
+    # kernel gives one value for each pixel of x.
+    around = [
+        (k - 1 - before, size - after - stride * (count - 1) - 1, stride - 1)
+        for (before, after), size, count in zip(
+            padding, padded.shape[2:], dy.shape[2:], strict=True
+        )
+    ]
+
+    def backward(dy: jax.Array, kernel: jax.Array) -> jax.Array:
+        return shifted_products(pad(dy, around), kernel[::-1, ::-1])
+
+    shifted = windows(widened(padded), k, stride)
+    dkernel = jnp.stack(sums([part * widened(dy) for _, _, part in shifted]))
+    dkernel = dkernel.reshape(kernel.shape).astype(kernel.dtype)
+    return unfused(backward, dy, kernel), dkernel
+
+
+depthwise.defvjp(depthwise_forward, depthwise_backward)
+
+
+def shifted_products(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """The sum over the kernel's elements of element * shifted x."""
-    x = pad(x, around)
     shifted = windows(x, len(kernel), stride)
     return sum(part * kernel[i, j, 0, :, None, None, None] for i, j, part in shifted)
 
@@ -80,43 +121,6 @@ def windows(x: jax.Array, k: int, stride: int) -> Iterator[tuple[int, int, jax.A
     for i in range(k):
         for j in range(k):
             yield i, j, x[:, :, i : i + rows : stride, j : j + columns : stride]
-
-
-def depthwise_forward(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return depthwise(x, kernel, stride, padding), (x, kernel)
-
-
-def depthwise_backward(
-    stride: int,
-    padding: Padding,
-    saved: tuple[jax.Array, jax.Array],
-    dy: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """The gradients, dx again as a sum of shifted products.
-
-    JAX's own gradient of a slice is a padded array: k * k of them, each written to
-    memory, several times slower on a CPU.
-    """
-    x, kernel = saved
-    k = len(kernel)
-    # Of dy: zeros between its pixels (stride) and around them, so that the turned
-    # kernel gives one value for each pixel of x.
-    around = [
-        (k - 1 - before, size + before - stride * (count - 1) - 1, stride - 1)
-        for (before, _), size, count in zip(
-            padding, x.shape[2:], dy.shape[2:], strict=True
-        )
-    ]
-    dx = unfused(partial(padded_products, around=around), dy, kernel[::-1, ::-1])
-    shifted = windows(widened(pad(dy, around)), k, 1)
-    products = [widened(x) * part for _, _, part in shifted]
-    dkernel = jnp.stack(sums(products[::-1]))
-    return dx, dkernel.reshape(kernel.shape).astype(kernel.dtype)
-
-
-depthwise.defvjp(depthwise_forward, depthwise_backward)
 
 
 def sums(arrays: Sequence[jax.Array]) -> list[jax.Array]:
@@ -143,7 +147,7 @@ def widened(x: jax.Array) -> jax.Array:
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def unfused(function: Callable[..., jax.Array], *operands: jax.Array) -> jax.Array:
+def unfused(function: Callable[..., Any], *operands: jax.Array) -> Any:
     """function(*operands), which XLA:CPU does not compute inside of other loops.
 
     Fused into the elementwise operations that follow, which run over whole rows, it
@@ -152,12 +156,12 @@ def unfused(function: Callable[..., jax.Array], *operands: jax.Array) -> jax.Arr
     optimization barrier but fuses nothing with a branch; this one is always taken,
     which it cannot know.
     """
-    result = jax.eval_shape(function, *operands)
+    results = jax.eval_shape(function, *operands)
 
-    def never(*_: jax.Array) -> jax.Array:
-        return jnp.zeros(result.shape, result.dtype)
+    def never(*_: jax.Array) -> Any:
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), results)
 
-    def in_a_branch(*operands: jax.Array) -> jax.Array:
+    def in_a_branch(*operands: jax.Array) -> Any:
         impossible = operands[-1].ravel()[0] * 0 == 1
         return jax.lax.cond(impossible, never, function, *operands)
 
