@@ -1,5 +1,6 @@
 """The depthwise convolution as shifted products, forward and backward."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar
@@ -61,11 +62,14 @@ def depthwise(
 def depthwise_forward(
     x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    def forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-        padded = pad(x, [(*zeros, 0) for zeros in padding])
+    def forward(planes: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+        padded = pad(planes.reshape(x.shape), [(*zeros, 0) for zeros in padding])
         return shifted_products(padded, kernel, stride), padded
 
-    y, padded = unfused(forward, x, kernel)
+    # Without the axis N, since XLA:CPU would choose another order in memory for one
+    # image, and copy it.
+    planes = x.reshape(math.prod(x.shape[:2]), *x.shape[2:])
+    y, padded = unfused(forward, planes, kernel)
     return y, (padded, kernel)
 
 
