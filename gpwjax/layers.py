@@ -309,8 +309,7 @@ def convolution(
         shifted = jnp.stack([part for _, _, part in windows(padded, 3, stride)])
         pixels, f = shifted.shape[2:], kernel.shape[-1]
         patches = shifted.reshape(kernel.size // f, math.prod(pixels))
-        # Not transposed, which would cost a pass over the patches.
-        y = jax.lax.dot_general(kernel.reshape(-1, f), patches, (((0,), (0,)), ((), ())))
+        y = jnp.einsum("pf,pm->fm", kernel.reshape(-1, f), patches)
         return y.reshape(f, *pixels)
 
     on_cpu = of_patches if len(x) == 3 else direct
