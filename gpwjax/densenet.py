@@ -24,6 +24,7 @@ from gpwjax.layers import (
     swish,
 )
 from gpwjax.pointwise import interleave
+from gpwjax.remat import rematerialised
 
 UNITS = (16, 16, 16)  # of each stage
 GROWTH = 12  # channels that a unit adds
@@ -90,6 +91,7 @@ class DenseNet(nn.Module):
       dtype: dtype of the computation; parameters, batch statistics and logits are
         float32 whatever it is.
       batch_norm_momentum: decay of the running statistics; None: the paper's 0.99.
+      remat: whether training saves memory: computes each block again for its gradient.
 
     Raises:
       ValueError: the images are not (N, H, W, C) floats of at least 4x4 pixels, or
@@ -101,6 +103,7 @@ class DenseNet(nn.Module):
     small_images: bool = False
     dtype: Any = None
     batch_norm_momentum: float | None = None
+    remat: bool = False
 
     blocks_per_stage: ClassVar[tuple[int, ...]] = UNITS
 
@@ -131,6 +134,7 @@ class DenseNet(nn.Module):
             "stem": conv(2 * GROWTH, use_bias=True, name="stem")(channels_first(images))
         }
         x, number = maps["stem"], 0
+        block = rematerialised(Unit) if self.remat else Unit
         for stage, units in enumerate(UNITS, start=1):
             if stage > 1:
                 transition = Transition(
@@ -138,7 +142,7 @@ class DenseNet(nn.Module):
                 )
                 x = transition(x)
             for _ in range(units):
-                x = Unit(pointwise, conv, norm, grouped, name=f"block{number}")(x)
+                x = block(pointwise, conv, norm, grouped, name=f"block{number}")(x)
                 number += 1
             maps[f"stage{stage}"] = x
         activation = swish if grouped else relu

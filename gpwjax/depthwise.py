@@ -1,7 +1,7 @@
 """The depthwise convolution as shifted products, forward and backward."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
+
+from gpwjax.unfused import unfused
 
 # Rows and columns of zeros (before, after) on the vertical and the horizontal axis.
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -66,6 +68,9 @@ def depthwise_forward(
         padded = pad(planes.reshape(x.shape), [(*zeros, 0) for zeros in padding])
         return shifted_products(padded, kernel, stride), padded
 
+    # Not in the loops of what follows, which run over whole rows: it would have the
+    # index arithmetic of both shapes, not be vectorised, and be computed in each of
+    # them anew, half of the time of a train step.
     # Without the axis N, since XLA:CPU would choose another order in memory for one
     # image, and copy it.
     planes = x.reshape(math.prod(x.shape[:2]), *x.shape[2:])
@@ -149,24 +154,3 @@ def sums(arrays: Sequence[jax.Array]) -> list[jax.Array]:
 def widened(x: jax.Array) -> jax.Array:
     """In float32 at least."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def unfused(function: Callable[..., Any], *operands: jax.Array) -> Any:
-    """function(*operands), which XLA:CPU does not compute inside of other loops.
-
-    Fused into the elementwise operations that follow, which run over whole rows, it
-    would be computed with the index arithmetic of both shapes, not vectorised, and in
-    each of them anew: half of the time of a train step. XLA:CPU ignores an
-    optimization barrier but fuses nothing with a branch; this one is always taken,
-    which it cannot know.
-    """
-    results = jax.eval_shape(function, *operands)
-
-    def never(*_: jax.Array) -> Any:
-        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), results)
-
-    def in_a_branch(*operands: jax.Array) -> Any:
-        impossible = operands[-1].ravel()[0] * 0 == 1
-        return jax.lax.cond(impossible, never, function, *operands)
-
-    return jax.lax.platform_dependent(*operands, cpu=in_a_branch, default=function)

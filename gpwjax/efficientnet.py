@@ -28,6 +28,7 @@ from gpwjax.layers import (
     swish,
 )
 from gpwjax.pointwise import glorot_uniform
+from gpwjax.remat import rematerialised
 
 
 class Stage(NamedTuple):
@@ -77,6 +78,7 @@ class EfficientNet(nn.Module):
       dtype: dtype of the computation; parameters, batch statistics and logits are
         float32 whatever it is.
       batch_norm_momentum: decay of the running statistics; None: the paper's 0.99.
+      remat: whether training saves memory: computes each block again for its gradient.
 
     Raises:
       ValueError: the images are not (N, H, W, C) floats, or leave no pixel, or
@@ -91,6 +93,7 @@ class EfficientNet(nn.Module):
     small_images: bool = False
     dtype: Any = None
     batch_norm_momentum: float | None = None
+    remat: bool = False
 
     @property
     def blocks_per_stage(self) -> tuple[int, ...]:
@@ -134,12 +137,13 @@ class EfficientNet(nn.Module):
         x = Conv(width, strides[0], padding, self.dtype, stem_init, name="stem")(x)
         maps = {"stem": swish(norm(name="stem_norm")(x))}
         x, number = maps["stem"], 0
+        block = rematerialised(InvertedResidual) if self.remat else InvertedResidual
         for stage, (settings, blocks) in enumerate(
             zip(STAGES, self.blocks_per_stage, strict=True), start=1
         ):
             for i in range(blocks):
                 in_features = len(x)
-                x = InvertedResidual(
+                x = block(
                     features=round_channels(settings.features * self.width),
                     expanded=in_features * settings.expansion,
                     kernel_size=settings.kernel_size,
@@ -158,8 +162,9 @@ class EfficientNet(nn.Module):
                     pointwise=pointwise,
                     depthwise=depthwise,
                     norm=norm,
+                    train=train,
                     name=f"block{number}",
-                )(x, train=train)
+                )(x)
                 number += 1
             maps[f"stage{stage}"] = x
         # The paper's kEfficientNet has no activation here.

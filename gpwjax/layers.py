@@ -197,6 +197,7 @@ class InvertedResidual(nn.Module):
       pointwise: makes a pointwise layer, a `Pointwise` with the net's settings.
       depthwise: makes a `Depthwise` with the net's settings.
       norm: makes the normalisation after the depthwise convolution.
+      train: whether images are dropped.
     """
 
     features: int
@@ -209,9 +210,10 @@ class InvertedResidual(nn.Module):
     pointwise: Callable[..., nn.Module]
     depthwise: Callable[..., nn.Module]
     norm: Callable[..., nn.Module]
+    train: bool
 
     @nn.compact
-    def __call__(self, inputs: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(self, inputs: jax.Array) -> jax.Array:
         x = inputs
         if self.expanded != len(x):
             x = self.pointwise(
@@ -227,7 +229,7 @@ class InvertedResidual(nn.Module):
             return x
         drop = nn.Dropout(self.drop_rate, broadcast_dims=(0, 2))
         inputs, rows = by_image(inputs), by_image(x)
-        return (inputs + drop(rows, deterministic=not train)).reshape(x.shape)
+        return (inputs + drop(rows, deterministic=not self.train)).reshape(x.shape)
 
 
 def by_image(x: jax.Array) -> jax.Array:

@@ -24,6 +24,7 @@ from gpwjax.layers import (
     small_image_strides,
     swish,
 )
+from gpwjax.remat import rematerialised
 
 # (blocks, features, stride of the first block) of each stage. Howard et al. print
 # stride 2 for the last block, but its input and output are both 7x7, so it is 1.
@@ -73,6 +74,7 @@ class MobileNet(nn.Module):
       dtype: dtype of the computation; parameters, batch statistics and logits are
         float32 whatever it is.
       batch_norm_momentum: decay of the running statistics; None: the paper's 0.99.
+      remat: whether training saves memory: computes each block again for its gradient.
 
     Raises:
       ValueError: the images are not (N, H, W, C) floats of at least 32x32 pixels (4x4
@@ -84,6 +86,7 @@ class MobileNet(nn.Module):
     small_images: bool = False
     dtype: Any = None
     batch_norm_momentum: float | None = None
+    remat: bool = False
 
     blocks_per_stage: ClassVar[tuple[int, ...]] = tuple(blocks for blocks, *_ in STAGES)
 
@@ -109,10 +112,11 @@ class MobileNet(nn.Module):
         x = stem(channels_first(images))
         maps = {"stem": relu6(norm(name="stem_norm")(x))}
         x, number = maps["stem"], 0
+        block = rematerialised(Block) if self.remat else Block
         for stage, (blocks, features, _) in enumerate(STAGES, start=1):
             for i in range(blocks):
                 stride = strides[stage] if i == 0 else 1
-                x = Block(
+                x = block(
                     features,
                     stride,
                     self.min_channels,

@@ -27,6 +27,7 @@ from gpwjax.layers import (
     round_channels,
     small_image_strides,
 )
+from gpwjax.remat import rematerialised
 
 
 class Stage(NamedTuple):
@@ -63,6 +64,7 @@ class MobileNetV3Large(nn.Module):
         float32 whatever it is.
       batch_norm_momentum: decay of the running statistics; None: the paper's 0.999, in
         K and L 0.99.
+      remat: whether training saves memory: computes each block again for its gradient.
 
     Raises:
       ValueError: the images are not (N, H, W, C) floats of at least one pixel, or
@@ -74,6 +76,7 @@ class MobileNetV3Large(nn.Module):
     small_images: bool = False
     dtype: Any = None
     batch_norm_momentum: float | None = None
+    remat: bool = False
 
     blocks_per_stage: ClassVar[tuple[int, ...]] = tuple(
         len(stage.expansions) for stage in STAGES
@@ -120,6 +123,7 @@ class MobileNetV3Large(nn.Module):
         x = Conv(16, strides[0], padding, dtype=self.dtype, name="stem")(x)
         maps = {"stem": hard_swish(norm(name="stem_norm")(x))}
         x, number = maps["stem"], 0
+        block = rematerialised(InvertedResidual) if self.remat else InvertedResidual
         for stage, settings in enumerate(STAGES, start=1):
             for i, expansion in enumerate(settings.expansions):
                 expanded = round_channels(expansion * len(x))
@@ -130,7 +134,7 @@ class MobileNetV3Large(nn.Module):
                     gate=nn.hard_sigmoid,
                     pointwise=pointwise,
                 )
-                x = InvertedResidual(
+                x = block(
                     features=settings.features,
                     expanded=expanded,
                     kernel_size=settings.kernel_size,
@@ -141,8 +145,9 @@ class MobileNetV3Large(nn.Module):
                     pointwise=pointwise,
                     depthwise=partial(Depthwise, dtype=self.dtype),
                     norm=norm,
+                    train=train,
                     name=f"block{number}",
-                )(x, train=train)
+                )(x)
                 number += 1
             maps[f"stage{stage}"] = x
         top = pointwise(960, activation=hard_swish, name="top")

@@ -33,6 +33,7 @@ def create_model(
     small_images: bool = False,
     dtype: Any = None,
     batch_norm_momentum: float | None = None,
+    remat: bool = False,
 ) -> nn.Module:
     """Makes a net by its name, dense or grouped.
 
@@ -49,6 +50,7 @@ def create_model(
       small_images: stride 1 in the first three layers of stride 2.
       dtype: dtype of the computation, for example jnp.bfloat16; None: float32.
       batch_norm_momentum: decay of the running batch statistics; None: the paper's.
+      remat: whether training saves memory: computes each block again for its gradient.
 
     Raises:
       ValueError: the name is unknown, or a number is less than 1.
@@ -67,6 +69,7 @@ def create_model(
         # One form of each dtype, so that equal settings give equal nets.
         dtype=None if dtype is None else jnp.dtype(dtype),
         batch_norm_momentum=batch_norm_momentum,
+        remat=remat,
     )
 
 

@@ -9,14 +9,16 @@ import math  # noqa: E402
 from collections.abc import Callable  # noqa: E402
 from functools import cache, partial  # noqa: E402
 from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+from typing import Any, NamedTuple  # noqa: E402
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from flax import linen as nn  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from made_nets import GROUPED  # noqa: E402
 
+from gpwjax import create_model, densenet, efficientnet, mobilenet, mobilenet_v3  # noqa: E402
 from gpwjax.layers import BatchNorm  # noqa: E402
 
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -62,6 +64,25 @@ def draw_variables() -> Callable[..., dict]:
         return jax.tree_util.tree_map_with_path(array, shapes)
 
     return draw
+
+
+class Net(NamedTuple):
+    model: nn.Module
+    variables: dict
+    images: np.ndarray
+
+
+@pytest.fixture(params=GROUPED)
+def shallow(request, monkeypatch, draw_variables) -> Net:
+    """A net of two or three blocks, since whole ones take long to compile."""
+    monkeypatch.setattr(densenet, "UNITS", (2, 1))
+    # One stage of two blocks; in the latter two with squeeze-and-excitation.
+    monkeypatch.setattr(mobilenet, "STAGES", mobilenet.STAGES[1:2])
+    monkeypatch.setattr(efficientnet, "STAGES", efficientnet.STAGES[1:2])
+    monkeypatch.setattr(mobilenet_v3, "STAGES", mobilenet_v3.STAGES[4:5])
+    model = create_model(request.param, 10, GROUPED[request.param], small_images=True)
+    images = np.random.default_rng(1).uniform(0, 1, (4, 8, 8, 3)).astype(np.float32)
+    return Net(model, draw_variables(model, images, train=False), images)
 
 
 @pytest.fixture(scope="session")

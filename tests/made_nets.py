@@ -27,6 +27,7 @@ class Tiny(nn.Module):
     small_images: bool
     dtype: Any
     batch_norm_momentum: float | None
+    remat: bool = False
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:

@@ -1,6 +1,5 @@
 import math
 import re
-from functools import partial
 
 import jax
 import numpy as np
@@ -8,8 +7,7 @@ import pytest
 from flax import linen as nn
 
 from gpwjax import create_model
-from gpwjax.depthwise import Depthwise
-from gpwjax.layers import BatchNorm, InvertedResidual, Pointwise, swish
+from gpwjax.layers import BatchNorm, swish
 
 # Blocks of each stage and dropout (Tan and Le's code).
 SIZES = {
@@ -84,28 +82,6 @@ def test_the_last_block_of_b7_drops_images_as_in_keras(modules_of):
     rates = drop_rates(modules_of(create_model("efficientnet_b7", 10)))
     assert (len(rates), max(rates)) == (55 - 7, 54)
     assert rates[54] == pytest.approx(0.675)
-
-
-def test_drop_connect_drops_whole_images_and_scales_the_others(draw_variables):
-    norm = partial(BatchNorm, use_running_average=True)
-    block = InvertedResidual(
-        **{"features": 4, "expanded": 8, "kernel_size": 3, "stride": 1},
-        activation=swish,
-        squeeze=None,
-        drop_rate=0.25,
-        pointwise=partial(Pointwise, norm=norm),
-        depthwise=Depthwise,
-        norm=norm,
-    )
-    x = np.random.default_rng(0).normal(size=(4, 64, 2, 2)).astype(np.float32)
-    variables = draw_variables(block, x, train=False)
-    change = block.apply(variables, x, train=False) - x
-    key = {"dropout": jax.random.key(0)}
-    dropped = block.apply(variables, x, train=True, rngs=key) - x
-    kept = np.any(dropped != 0, axis=(0, 2, 3), keepdims=True)
-    assert 0.5 < kept.mean() < 0.95
-    expected = np.where(kept, change / 0.75, 0)
-    np.testing.assert_allclose(dropped, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("min_channels", NETS)

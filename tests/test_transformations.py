@@ -1,41 +1,17 @@
 """JAX's transformations of nets of each family, grouped."""
 
 from functools import partial
-from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
-from flax import linen as nn
 from flax import nnx
 from flax.nnx import bridge
-from made_nets import GROUPED
 
-from gpwjax import create_model, densenet, efficientnet, mobilenet, mobilenet_v3
 from train.config import Config
 from train.optimizer import make_optimizer
 from train.step import Metrics, TrainState, train_step
-
-
-class Net(NamedTuple):
-    model: nn.Module
-    variables: dict
-    images: np.ndarray
-
-
-@pytest.fixture(params=GROUPED)
-def shallow(request, monkeypatch, draw_variables) -> Net:
-    """A net of two or three blocks, since whole ones take long to compile."""
-    monkeypatch.setattr(densenet, "UNITS", (2, 1))
-    # One stage of two blocks; in the latter two with squeeze-and-excitation.
-    monkeypatch.setattr(mobilenet, "STAGES", mobilenet.STAGES[1:2])
-    monkeypatch.setattr(efficientnet, "STAGES", efficientnet.STAGES[1:2])
-    monkeypatch.setattr(mobilenet_v3, "STAGES", mobilenet_v3.STAGES[4:5])
-    model = create_model(request.param, 10, GROUPED[request.param], small_images=True)
-    images = np.random.default_rng(1).uniform(0, 1, (4, 8, 8, 3)).astype(np.float32)
-    return Net(model, draw_variables(model, images, train=False), images)
 
 
 def assert_close(actual: jax.Array, expected: jax.Array) -> None:

@@ -110,6 +110,8 @@ class Config:
     """Stride 1 in the net's first three layers of stride 2."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters and batch statistics are float32."""
+    remat: bool = False
+    """Train in less memory: compute each block again for its gradient."""
     matmul_precision: Literal["default", "high", "highest"] = "default"
     """Of float32 products and convolutions on GPUs and TPUs, which may round their
     inputs: highest does not."""

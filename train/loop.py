@@ -111,6 +111,7 @@ def make_model(run: Run) -> tuple[nn.Module, gpwjax.Counts]:
             config.small_images,
             None if config.dtype == "float32" else config.dtype,
             config.batch_norm_momentum,
+            config.remat,
         )
         counts = gpwjax.count(model, (config.image_size, config.image_size, 3))
     except ValueError as error:
