@@ -2,7 +2,7 @@
 
     python -m benchmarks.data
 
-Takes about a minute. Prints a table and writes results/data-DEVICE.json.
+Takes about a minute. Prints a table and writes results/data-DATE-DEVICE.json.
 """
 
 import os

@@ -2,14 +2,13 @@
 
     python -m benchmarks.first_steps [PRESET ...] [--steps 300] [--data-dir DIR]
 
-Draws the training loss of each step, results/first-steps-DEVICE.png, and writes it to
-results/first-steps-DEVICE.json. On two CPU cores a step of the default presets takes
-seconds; what was measured before, with the same number of steps, is not run again.
+Draws the training loss of each step and writes it, results/first-steps-DATE-DEVICE.png
+and .json. On two CPU cores a step of the default presets takes seconds; what was
+measured before, with the same number of steps, is not run again.
 """
 
 import argparse
 import itertools
-import json
 import math
 import time
 from pathlib import Path
@@ -19,7 +18,7 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.record import record, result_file
+from benchmarks.record import latest, record, today
 from train.command_line import parse
 from train.data import load_dataset
 from train.loop import first_state, make_model
@@ -43,15 +42,15 @@ def main() -> None:
     parser.add_argument("--data-dir", default=None)
     options = parser.parse_args()
     place = ["--data-dir", options.data_dir] if options.data_dir else []
-    file = result_file(NAME)
-    runs = json.loads(file.read_text())["runs"] if file.is_file() else {}
+    runs = latest(NAME).get("runs", {})
     for preset, dtype in itertools.product(options.presets, DTYPES):
         name = f"{preset} {dtype}"
         if len(runs.get(name, {"losses": []})["losses"]) != options.steps:
             args = ["--preset", preset, "--dtype", dtype, *place]
             runs[name] = first_steps(args, options.steps)
-            file = record(NAME, {"runs": runs})
+            record(NAME, {"runs": runs})
         print(summary(name, runs[name]), flush=True)
+    file = today(NAME)
     draw(runs, file.with_suffix(".png"))
     print(f"written to {file} and {file.with_suffix('.png')}")
 

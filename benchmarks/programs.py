@@ -54,13 +54,27 @@ def our_net(
 def jax_programs(
     model: nn.Module, images: np.ndarray, labels: np.ndarray
 ) -> dict[str, Program]:
-    """The uses of a Flax net."""
-    key = jax.random.key(0)
+    """The uses of a Flax net, each a program of its own."""
+    variables = first_variables(model, images)
+    programs = {"train step": train_program(model, images, labels)}
+    for count in sorted({1, len(images)}):
+        programs[f"inference {count}"] = inference(model, variables, images[:count])
+    return programs
+
+
+def first_variables(model: nn.Module, images: np.ndarray) -> dict:
     init = partial(model.init, train=False)
     options = {"xla_backend_optimization_level": 0}  # runs once
-    variables = jax.jit(init, compiler_options=options)(key, images[:1])
+    return jax.jit(init, compiler_options=options)(jax.random.key(0), images[:1])
+
+
+def train_program(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> Program:
+    """A train step, whose variables are overwritten by the new ones."""
+    key = jax.random.key(0)
+    state = [first_variables(model, images)]
     images, labels = jnp.asarray(images), jnp.asarray(labels)
 
+    @partial(jax.jit, donate_argnums=0)
     def step(variables: dict, key: jax.Array) -> dict:
         def loss(params: Any) -> tuple[jax.Array, Any]:
             logits, stats = model.apply(
@@ -77,19 +91,16 @@ def jax_programs(
         params = jax.tree.map(lambda p, g: p - RATE * g, variables["params"], gradient)
         return {"params": params, **stats}
 
-    compiled = jax.jit(step, donate_argnums=0).lower(variables, key).compile()
-    state = [jax.tree.map(jnp.copy, variables)]
+    compiled = step.lower(state[0], key).compile()
 
-    def train() -> None:
+    def run() -> None:
         state[0] = jax.block_until_ready(compiled(state[0], key))
 
-    programs = {"train step": Program(train, len(images), compiled)}
-    for count in sorted({1, len(images)}):
-        programs[f"inference {count}"] = inference(model, variables, images[:count])
-    return programs
+    return Program(run, len(images), compiled)
 
 
-def inference(model: nn.Module, variables: dict, images: jax.Array) -> Program:
+def inference(model: nn.Module, variables: dict, images: np.ndarray) -> Program:
+    images = jnp.asarray(images)
     infer = jax.jit(partial(model.apply, train=False))
     compiled = infer.lower(variables, images).compile()
     return Program(
@@ -100,7 +111,11 @@ def inference(model: nn.Module, variables: dict, images: jax.Array) -> Program:
 
 
 def torch_programs(
-    name: str, channels: int | None, images: np.ndarray, labels: np.ndarray
+    name: str,
+    channels: int | None,
+    images: np.ndarray,
+    labels: np.ndarray,
+    compiled: bool = False,
 ) -> dict[str, Program]:
     """The same uses of a PyTorch net in channels_last."""
     import torch
@@ -108,24 +123,29 @@ def torch_programs(
 
     from benchmarks import torch_nets
 
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     net = torch_nets.create_model(
         name, CLASSES, channels, pointwise_activation=functional.silu
-    ).to(memory_format=torch.channels_last)
-    x = torch.from_numpy(images).permute(0, 3, 1, 2)
+    ).to(device, memory_format=torch.channels_last)
+    forward = torch.compile(net) if compiled else net
+    x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
     x = x.contiguous(memory_format=torch.channels_last)
-    y = torch.from_numpy(labels)
+    y = torch.from_numpy(labels).to(device)
     optimizer = torch.optim.SGD(net.parameters(), RATE)
+    wait = torch.cuda.synchronize if device == "cuda" else torch.cpu.synchronize
 
     def train() -> None:
         net.train()
         optimizer.zero_grad()
-        functional.cross_entropy(net(x), y).backward()
+        functional.cross_entropy(forward(x), y).backward()
         optimizer.step()
+        wait()
 
     @torch.inference_mode()
     def infer(some: torch.Tensor) -> None:
         net.eval()
-        net(some)
+        forward(some)
+        wait()
 
     programs = {"train step": Program(train, len(images))}
     for count in sorted({1, len(images)}):

@@ -1,23 +1,29 @@
 """Results of measurements as JSON, with what they depend on."""
 
+import datetime
 import json
 import os
 import platform
+import re
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
 
 RESULTS = Path(__file__).with_name("results")
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow")
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow", "torch")
 
 
-def result_file(name: str) -> Path:
-    """The JSON file of a measurement on this device."""
-    device = jax.devices()[0].device_kind.replace(" ", "-")
-    return RESULTS / f"{name}-{device}.json"
+def latest(name: str) -> dict[str, Any]:
+    """The newest results of a measurement on this kind of device; {} if there is none.
+
+    Args:
+      name: of the measurement: results/NAME-DATE-DEVICE.json.
+    """
+    files = sorted(RESULTS.glob(f"{name}-????-??-??-{device_slug()}.json"))
+    return json.loads(files[-1].read_text()) if files else {}
 
 
 def record(name: str, measured: dict[str, Any]) -> Path:
@@ -26,12 +32,47 @@ def record(name: str, measured: dict[str, Any]) -> Path:
     command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     commit = subprocess.run(command, capture_output=True, text=True, check=False)
     about = {
-        "device": jax.devices()[0].device_kind,
+        "device": device_name(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "versions": {package: version(package) for package in PACKAGES},
+        "versions": versions(),
         "commit": commit.stdout.strip(),
     }
-    file = result_file(name)
+    file = today(name)
     file.write_text(json.dumps(about | measured, indent=2) + "\n")
     return file
+
+
+def add(name: str, case: str, figures: dict[str, Any]) -> Path:
+    """Writes the figures of a case beside the others that were measured today."""
+    file = today(name)
+    cases = json.loads(file.read_text())["cases"] if file.is_file() else {}
+    return record(name, {"cases": cases | {case: figures}})
+
+
+def today(name: str) -> Path:
+    return RESULTS / f"{name}-{datetime.date.today()}-{device_slug()}.json"
+
+
+def device_slug() -> str:
+    return jax.devices()[0].device_kind.replace(" ", "-")
+
+
+def device_name() -> str:
+    """The accelerator's, or the processor's where there is none."""
+    kind = jax.devices()[0].device_kind
+    file = Path("/proc/cpuinfo")
+    if kind != "cpu" or not file.is_file():
+        return kind
+    found = re.search(r"model name\s*: (.*)", file.read_text())
+    return found.group(1) if found else kind
+
+
+def versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

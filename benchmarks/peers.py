@@ -1,0 +1,108 @@
+"""Our nets beside the same nets in plain Flax and in PyTorch, on the same device.
+
+    python -m benchmarks.peers [NET ...] [--batch 8] [--size 224] [--repeats 15]
+        [--peers flax torch torch-compile]
+
+Plain Flax is `nn.Conv` with `feature_group_count`. PyTorch's nets hold their images in
+channels_last and run eagerly, and through torch.compile with torch-compile; they are
+measured where PyTorch is installed. All have swish after their pointwise layers, in
+float32. Measures inference with 1 image and with a batch, and a train step, in turns in
+one process; prints medians with their quartiles, and how many times as long as our
+grouped net each takes. Writes results/peers-DATE-DEVICE.json.
+"""
+
+import argparse
+import importlib.util
+from collections.abc import Callable
+
+from flax import linen as nn
+
+from benchmarks import flax_nets
+from benchmarks.programs import (
+    CHANNELS,
+    CLASSES,
+    Program,
+    example_batch,
+    jax_programs,
+    our_net,
+    torch_programs,
+)
+from benchmarks.record import add
+from benchmarks.timing import Times, interleaved
+from train.runtime import keep_memory, use_compilation_cache
+
+OURS = "ours grouped"
+PEERS = ("flax", "torch", "torch-compile")
+Uses = dict[str, dict[str, Times]]  # use, net
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("nets", nargs="*", metavar="NET", default=list(CHANNELS))
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS[:-1])
+    options = parser.parse_args()
+    packages = ["ours", *filter(is_installed, options.peers)]
+    for name in options.nets:
+        times = measure(name, packages, options)
+        print("\n".join(table(name, times)), flush=True)
+        case = f"{name} {options.size} px batch {options.batch}"
+        file = add("peers", case, times)
+    print(f"written to {file}")
+
+
+def is_installed(package: str) -> bool:
+    return not package.startswith("torch") or bool(importlib.util.find_spec("torch"))
+
+
+def measure(name: str, packages: list[str], options: argparse.Namespace) -> Uses:
+    """The times of each net in each use."""
+    data = example_batch(options.batch, options.size)
+    uses: dict[str, dict[str, Program]] = {}
+    for package in packages:
+        for kind, channels in (("grouped", CHANNELS[name]), ("dense", None)):
+            programs = makers(name, channels)[package](*data)
+            for use, program in programs.items():
+                uses.setdefault(use, {})[f"{package} {kind}"] = program
+    return {
+        use: interleaved({net: p.run for net, p in of.items()}, options.repeats)
+        for use, of in uses.items()
+    }
+
+
+def makers(name: str, channels: int | None) -> dict[str, Callable]:
+    """What makes the programs of a net, by package."""
+    return {
+        "ours": lambda *data: jax_programs(our_net(name, channels), *data),
+        "flax": lambda *data: jax_programs(
+            flax_nets.create_model(
+                name, CLASSES, channels, pointwise_activation=nn.swish
+            ),
+            *data,
+        ),
+        "torch": lambda *data: torch_programs(name, channels, *data),
+        "torch-compile": lambda *data: torch_programs(
+            name, channels, *data, compiled=True
+        ),
+    }
+
+
+def table(name: str, uses: Uses) -> list[str]:
+    lines = []
+    for use, times in uses.items():
+        lines.append(f"{name}, {use}")
+        for net, t in times.items():
+            spread = f"({t['low']:,.1f} to {t['high']:,.1f})"
+            ratio = t["median"] / times[OURS]["median"]
+            lines.append(
+                f"  {net:<22}{t['median']:>10,.1f} ms {spread:<24}{ratio:>6.2f}"
+            )
+    return lines
+
+
+if __name__ == "__main__":
+    keep_memory()
+    use_compilation_cache()
+    main()
