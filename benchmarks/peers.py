@@ -8,14 +8,17 @@ channels_last and run eagerly, and through torch.compile with torch-compile; the
 measured where PyTorch is installed. All have swish after their pointwise layers, in
 float32. Measures inference with 1 image and with a batch, and a train step, in turns in
 one process; prints medians with their quartiles, and how many times as long as our
-grouped net each takes. Writes results/peers-DATE-DEVICE.json.
+grouped net each takes. Writes results/peers-DATE-DEVICE.json and draws all of the day's
+beside it, as .png.
 """
 
 import argparse
 import importlib.util
 from collections.abc import Callable
+from pathlib import Path
 
 from flax import linen as nn
+from matplotlib.figure import Figure
 
 from benchmarks import flax_nets
 from benchmarks.programs import (
@@ -27,7 +30,7 @@ from benchmarks.programs import (
     our_net,
     torch_programs,
 )
-from benchmarks.record import add
+from benchmarks.record import add, latest
 from benchmarks.timing import Times, interleaved
 from train.runtime import keep_memory, use_compilation_cache
 
@@ -50,7 +53,9 @@ def main() -> None:
         print("\n".join(table(name, times)), flush=True)
         case = f"{name} {options.size} px batch {options.batch}"
         file = add("peers", case, times)
-    print(f"written to {file}")
+    picture = file.with_suffix(".png")
+    draw(latest("peers")["cases"], picture)
+    print(f"written to {file} and {picture}")
 
 
 def is_installed(package: str) -> bool:
@@ -100,6 +105,23 @@ def table(name: str, uses: Uses) -> list[str]:
                 f"  {net:<22}{t['median']:>10,.1f} ms {spread:<24}{ratio:>6.2f}"
             )
     return lines
+
+
+def draw(cases: dict[str, Uses], file: Path) -> None:
+    """A row for each case, a column for each use, a bar for each net."""
+    figure = Figure(figsize=(13, 1 + 2 * len(cases)), layout="constrained")
+    rows = figure.subplots(len(cases), 3, squeeze=False)
+    for (case, uses), row in zip(cases.items(), rows, strict=True):
+        for (use, times), axes in zip(uses.items(), row, strict=True):
+            medians = [t["median"] for t in times.values()]
+            colors = ["tab:blue" if net == OURS else "tab:gray" for net in times]
+            bars = axes.barh(list(times), medians, color=colors)
+            axes.bar_label(bars, fmt="{:,.0f}", padding=3)
+            axes.set(xscale="log", xlim=(min(medians) / 2, max(medians) * 3))
+            axes.set_title(f"{case}: {use}", fontsize="small")
+            axes.invert_yaxis()
+    figure.supxlabel("milliseconds, median")
+    figure.savefig(file, dpi=100)
 
 
 if __name__ == "__main__":

@@ -8,25 +8,26 @@ import numpy as np
 from tqdm import tqdm
 
 Times = dict[str, dict[str, float]]  # milliseconds of each program
+UNMEASURED = 2  # rounds
+PAUSE = 0.02  # seconds before a program, for the threads of the one before to sleep
 
 
 def interleaved(programs: Mapping[str, Callable[[], Any]], repeats: int) -> Times:
     """Wall-clock times of programs that return when they are done.
 
-    Each runs once unmeasured, then all run one after the other, `repeats` times.
+    All run one after the other, `repeats` times and, before that, twice unmeasured.
 
     Returns:
       The median of each, and the quartiles below and above.
     """
-    for program in programs.values():
-        program()
     seconds = {name: [] for name in programs}
-    for _ in tqdm(range(repeats), unit="round"):
+    for _ in tqdm(range(UNMEASURED + repeats), unit="round"):
         for name, program in programs.items():
+            time.sleep(PAUSE)
             begun = time.perf_counter()
             program()
             seconds[name].append(time.perf_counter() - begun)
-    return {name: in_milliseconds(of) for name, of in seconds.items()}
+    return {name: in_milliseconds(of[UNMEASURED:]) for name, of in seconds.items()}
 
 
 def in_milliseconds(seconds: list[float]) -> dict[str, float]:
