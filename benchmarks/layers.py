@@ -193,7 +193,7 @@ def run(function: Callable, *args: Any) -> None:
     jax.block_until_ready(function(*args))
 
 
-def table(case: str, uses: dict[str, dict[str, Times]]) -> list[str]:
+def table(case: str, uses: dict[str, Times]) -> list[str]:
     """Lines of text; each ratio says how many times as long as ours it takes."""
     lines = [case]
     for use, times in uses.items():

@@ -25,7 +25,7 @@ from benchmarks.programs import (
 )
 from benchmarks.record import add
 from benchmarks.roofline import Rates, least_time, measure_rates
-from benchmarks.timing import Times, interleaved
+from benchmarks.timing import Quartiles, interleaved
 from benchmarks.trace import operations
 from train.runtime import keep_memory, use_compilation_cache
 
@@ -91,8 +91,8 @@ def measure(name: str, options: argparse.Namespace, rates: Rates) -> dict[str, A
 
 
 def figures_of(
-    program: Program, times: Times, rates: Rates
-) -> dict[str, float | dict[str, float]]:
+    program: Program, times: Quartiles, rates: Rates
+) -> dict[str, float | Quartiles]:
     seconds = times["median"] / 1000
     return {
         "milliseconds": times,

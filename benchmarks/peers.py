@@ -1,12 +1,12 @@
 """Our nets beside the same nets in plain Flax and in PyTorch, on the same device.
 
-    python -m benchmarks.peers [NET ...] [--batch 8] [--size 224] [--repeats 15]
-        [--peers flax torch torch-compile]
+    python -m benchmarks.peers [NET ...] [--batch 8] [--size 224] [--dtype float32]
+        [--repeats 15] [--peers flax torch torch-compile]
 
 Plain Flax is `nn.Conv` with `feature_group_count`. PyTorch's nets hold their images in
 channels_last and run eagerly, and through torch.compile with torch-compile; they are
-measured where PyTorch is installed. All have swish after their pointwise layers, in
-float32. Measures inference with 1 image and with a batch, and a train step, in turns in
+measured where PyTorch is installed. All have swish after their pointwise layers.
+Measures inference with 1 image and with a batch, and a train step, in turns in
 one process; prints medians with their quartiles, and how many times as long as our
 grouped net each takes. Writes results/peers-DATE-DEVICE.json and draws all of the day's
 beside it, as .png.
@@ -15,8 +15,10 @@ beside it, as .png.
 import argparse
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 from flax import linen as nn
 from matplotlib.figure import Figure
 
@@ -36,7 +38,7 @@ from train.runtime import keep_memory, use_compilation_cache
 
 OURS = "ours grouped"
 PEERS = ("flax", "torch", "torch-compile")
-Uses = dict[str, dict[str, Times]]  # use, net
+Uses = dict[str, Times]  # of the nets, by use
 
 
 def main() -> None:
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("nets", nargs="*", metavar="NET", default=list(CHANNELS))
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS[:-1])
     options = parser.parse_args()
@@ -51,7 +54,7 @@ def main() -> None:
     for name in options.nets:
         times = measure(name, packages, options)
         print("\n".join(table(name, times)), flush=True)
-        case = f"{name} {options.size} px batch {options.batch}"
+        case = f"{name} {options.size} px batch {options.batch} {options.dtype}"
         file = add("peers", case, times)
     picture = file.with_suffix(".png")
     draw(latest("peers")["cases"], picture)
@@ -68,7 +71,7 @@ def measure(name: str, packages: list[str], options: argparse.Namespace) -> Uses
     uses: dict[str, dict[str, Program]] = {}
     for package in packages:
         for kind, channels in (("grouped", CHANNELS[name]), ("dense", None)):
-            programs = makers(name, channels)[package](*data)
+            programs = makers(name, channels, options.dtype)[package](*data)
             for use, program in programs.items():
                 uses.setdefault(use, {})[f"{package} {kind}"] = program
     return {
@@ -77,20 +80,21 @@ def measure(name: str, packages: list[str], options: argparse.Namespace) -> Uses
     }
 
 
-def makers(name: str, channels: int | None) -> dict[str, Callable]:
+def makers(name: str, channels: int | None, dtype: str) -> dict[str, Callable]:
     """What makes the programs of a net, by package."""
+
+    def flax(*data: np.ndarray) -> dict[str, Program]:
+        net = flax_nets.create_model(
+            name, CLASSES, channels, dtype=dtype, pointwise_activation=nn.swish
+        )
+        return jax_programs(net, *data)
+
+    torch = partial(torch_programs, name, channels, dtype=dtype)
     return {
-        "ours": lambda *data: jax_programs(our_net(name, channels), *data),
-        "flax": lambda *data: jax_programs(
-            flax_nets.create_model(
-                name, CLASSES, channels, pointwise_activation=nn.swish
-            ),
-            *data,
-        ),
-        "torch": lambda *data: torch_programs(name, channels, *data),
-        "torch-compile": lambda *data: torch_programs(
-            name, channels, *data, compiled=True
-        ),
+        "ours": partial(jax_programs, our_net(name, channels, dtype=dtype)),
+        "flax": flax,
+        "torch": torch,
+        "torch-compile": partial(torch, compiled=True),
     }
 
 

@@ -115,9 +115,10 @@ def torch_programs(
     channels: int | None,
     images: np.ndarray,
     labels: np.ndarray,
+    dtype: str = "float32",
     compiled: bool = False,
 ) -> dict[str, Program]:
-    """The same uses of a PyTorch net in channels_last."""
+    """The same uses of a PyTorch net in channels_last; bfloat16 is its autocast."""
     import torch
     from torch.nn import functional
 
@@ -127,12 +128,16 @@ def torch_programs(
     net = torch_nets.create_model(
         name, CLASSES, channels, pointwise_activation=functional.silu
     ).to(device, memory_format=torch.channels_last)
-    forward = torch.compile(net) if compiled else net
+    net_or_compiled = torch.compile(net) if compiled else net
     x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
     x = x.contiguous(memory_format=torch.channels_last)
     y = torch.from_numpy(labels).to(device)
     optimizer = torch.optim.SGD(net.parameters(), RATE)
     wait = torch.cuda.synchronize if device == "cuda" else torch.cpu.synchronize
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+            return net_or_compiled(x)
 
     def train() -> None:
         net.train()

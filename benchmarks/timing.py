@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-Times = dict[str, dict[str, float]]  # milliseconds of each program
+Quartiles = dict[str, float]  # of the milliseconds of a program
+Times = dict[str, Quartiles]  # of each program
 UNMEASURED = 2  # rounds
 PAUSE = 0.02  # seconds before a program, for the threads of the one before to sleep
 
@@ -30,6 +31,6 @@ def interleaved(programs: Mapping[str, Callable[[], Any]], repeats: int) -> Time
     return {name: in_milliseconds(of[UNMEASURED:]) for name, of in seconds.items()}
 
 
-def in_milliseconds(seconds: list[float]) -> dict[str, float]:
+def in_milliseconds(seconds: list[float]) -> Quartiles:
     low, median, high = np.quantile(seconds, [0.25, 0.5, 0.75]) * 1000
     return {"median": median, "low": low, "high": high}

@@ -237,17 +237,29 @@ class TestSwish(chex.TestCase):
         chex.assert_trees_all_close(ours, theirs, **CLOSE)
 
 
+@pytest.mark.parametrize("channels", [3, 4])  # of images, and others
 @pytest.mark.parametrize("use_bias", [False, True])
 @pytest.mark.parametrize(
     ("stride", "padding"), [(1, ((1, 1),) * 2), (2, ((0, 1),) * 2)]
 )
-def test_conv_equals_flaxs(draw_variables, stride, padding, use_bias):
-    images = normal(0, 2, 7, 6, 3)
+def test_conv_and_its_gradients_equal_flaxs(
+    draw_variables, stride, padding, use_bias, channels
+):
+    images = normal(0, 2, 7, 6, channels)
     ours = Conv(5, stride, padding, use_bias=use_bias)
     theirs = nn.Conv(5, (3, 3), strides=stride, padding=padding, use_bias=use_bias)
     variables = draw_variables(theirs, images)
-    y = channels_last(ours.apply(variables, channels_first(images)))
-    np.testing.assert_allclose(y, theirs.apply(variables, images), **CLOSE)
+
+    def apply_ours(variables: dict, images: jax.Array) -> jax.Array:
+        return channels_last(ours.apply(variables, channels_first(images)))
+
+    (y, gradients), expected = (
+        (y, pull_back(normal(1, *y.shape)))
+        for y, pull_back in (
+            jax.vjp(apply, variables, images) for apply in (apply_ours, theirs.apply)
+        )
+    )
+    chex.assert_trees_all_close((y, gradients), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
