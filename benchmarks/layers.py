@@ -24,7 +24,8 @@ import gpwjax
 from benchmarks import flax_nets
 from benchmarks.record import add
 from benchmarks.timing import Times, interleaved
-from gpwjax.layers import BatchNorm, Depthwise, channels_first, channels_last, swish
+from gpwjax.depthwise import Depthwise
+from gpwjax.layers import BatchNorm, channels_first, channels_last, swish
 from train.runtime import keep_memory, use_compilation_cache
 
 CHANNELS = 16  # of a group
