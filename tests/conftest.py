@@ -2,8 +2,12 @@
 
 import os
 
-# Two devices on a CPU, for the tests of several devices: read when jax starts.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+# Read when jax starts: two devices on a CPU, for the tests of several devices; and
+# machine code that is quick to compile, since most of the tests' time is compilation.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
+)
 
 import math  # noqa: E402
 from collections.abc import Callable  # noqa: E402

@@ -33,6 +33,9 @@ def step_of(model: nn.Module, images: np.ndarray, **kwargs) -> Callable:
     return lambda variables: step(variables["params"], variables["batch_stats"])
 
 
+@pytest.mark.parametrize(
+    "shallow", ["densenet_bc_l100", "efficientnet_b0"], indirect=True
+)
 def test_loss_gradient_and_statistics_are_the_same(shallow):
     model, variables, images = shallow
     expected, actual = (
