@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 from flax.nnx import bridge
 
@@ -20,6 +21,8 @@ def assert_close(actual: jax.Array, expected: jax.Array) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4 * largest)
 
 
+# The quicker ones without jit.
+@pytest.mark.parametrize("shallow", ["densenet_bc_l100", "mobilenet"], indirect=True)
 def test_jit_changes_nothing(shallow):
     model, variables, images = shallow
     apply = partial(model.apply, train=False)
