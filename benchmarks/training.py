@@ -22,7 +22,7 @@ from typing import Any
 
 from train.runtime import keep_memory, use_compilation_cache
 
-STEPS = 20  # of the bare rate
+STEPS = 100  # of the bare rate
 IMPORTS = 5  # repeats
 EPOCHS = "2"
 FIRST_STEP = re.compile(r"training: .*\| *(?!0[.0]*/)[\d.]+[kMG]?/")
