@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from gpwjax.conv import Conv
 from gpwjax.layers import (
-    Conv,
     Pointwise,
     batch_norm,
     channels_first,

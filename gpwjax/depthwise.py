@@ -65,7 +65,7 @@ def depthwise_forward(
     x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     def forward(planes: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-        padded = pad(planes.reshape(x.shape), [(*zeros, 0) for zeros in padding])
+        padded = pad(planes.reshape(x.shape), padding)
         return shifted_products(padded, kernel, stride), padded
 
     # Not in the loops of what follows, which run over whole rows: it would have the
@@ -94,14 +94,14 @@ def depthwise_backward(
     # Of dy: zeros between its pixels (stride) and around them, so that the turned
     # kernel gives one value for each pixel of x.
     around = [
-        (k - 1 - before, size - after - stride * (count - 1) - 1, stride - 1)
+        (k - 1 - before, size - after - stride * (count - 1) - 1)
         for (before, after), size, count in zip(
             padding, padded.shape[2:], dy.shape[2:], strict=True
         )
     ]
 
     def backward(dy: jax.Array, kernel: jax.Array) -> jax.Array:
-        return shifted_products(pad(dy, around), kernel[::-1, ::-1])
+        return shifted_products(pad(dy, around, stride - 1), kernel[::-1, ::-1])
 
     shifted = windows(widened(padded), k, stride)
     dkernel = jnp.stack(sums([part * widened(dy) for _, _, part in shifted]))
@@ -118,9 +118,10 @@ def shifted_products(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Ar
     return sum(part * kernel[i, j, 0, :, None, None, None] for i, j, part in shifted)
 
 
-def pad(x: jax.Array, around: Sequence[tuple]) -> jax.Array:
-    """Zeros before, after and between the rows and the columns of (C, N, H, W)."""
+def pad(x: jax.Array, padding: Padding, between: int = 0) -> jax.Array:
+    """Zeros around (C, N, H, W), and so many between its rows and its columns."""
     none = (0, 0, 0)
+    around = [(before, after, between) for before, after in padding]
     return jax.lax.pad(x, jnp.zeros((), x.dtype), (none, none, *around))
 
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
+from gpwjax.conv import Conv
 from gpwjax.depthwise import Depthwise
 from gpwjax.layers import (
-    Conv,
     InvertedResidual,
     Pointwise,
     SqueezeExcite,

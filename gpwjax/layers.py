@@ -15,12 +15,10 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.linen.dtypes import promote_dtype
 
-from gpwjax.depthwise import Padding, pad, widened, windows
+from gpwjax.depthwise import Padding, widened
 from gpwjax.pointwise import Pointwise as PointwiseOnAnyAxis
 from gpwjax.pointwise import by_row
-from gpwjax.unfused import unfused
 
 
 @jax.custom_vjp
@@ -258,72 +256,6 @@ def batch_norm(
         epsilon=epsilon,
         dtype=net.dtype,
     )
-
-
-class Conv(nn.Module):
-    """A 3x3 convolution: (C, N, H, W) -> (features, N, H', W').
-
-    Attributes:
-      features: number of output channels.
-      stride: step on both axes.
-      padding: zeros around the image.
-      dtype: dtype of the computation (default: inferred from input and parameters).
-      kernel_init: initialiser of the kernel (3, 3, C, features).
-      use_bias: whether to add a bias of shape (features,).
-    """
-
-    features: int
-    stride: int = 1
-    padding: Padding = ((1, 1), (1, 1))
-    dtype: Any = None
-    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
-    use_bias: bool = False
-
-    axis: ClassVar[int] = 0  # of the channels
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (3, 3, len(x), self.features))
-        bias = None
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = convolution(x, kernel, self.stride, self.padding)
-        return y if bias is None else y + bias[:, None, None, None]
-
-
-def convolution(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
-) -> jax.Array:
-    """Convolution of (C, N, H, W) with a kernel (3, 3, C, F): (F, N, H', W').
-
-    That of an image's three channels is a matrix product on a CPU, where XLA's
-    convolution of them takes one core and three times as long.
-    """
-
-    def direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        # In memory before and after they are transposed for the convolution, and so
-        # their gradients: XLA:CPU would compute all that they come from in the loops
-        # that transpose, half of the time of a DenseNet's train step.
-        y = jax.lax.conv_general_dilated(
-            unfused(channels_last, x),
-            kernel,
-            (stride, stride),
-            padding,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        return unfused(channels_first, y)
-
-    def of_patches(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        padded = pad(x, [(*zeros, 0) for zeros in padding])
-        shifted = jnp.stack([part for _, _, part in windows(padded, 3, stride)])
-        pixels, f = shifted.shape[2:], kernel.shape[-1]
-        patches = shifted.reshape(kernel.size // f, math.prod(pixels))
-        y = jnp.einsum("pf,pm->fm", kernel.reshape(-1, f), patches)
-        return y.reshape(f, *pixels)
-
-    on_cpu = of_patches if len(x) == 3 else direct
-    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=direct)
 
 
 def channels_first(x: jax.Array) -> jax.Array:

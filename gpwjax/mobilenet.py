@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import jax
 from flax import linen as nn
 
+from gpwjax.conv import Conv
 from gpwjax.depthwise import Depthwise, Padding
 from gpwjax.layers import (
-    Conv,
     Pointwise,
     batch_norm,
     channels_first,

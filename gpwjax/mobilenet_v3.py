@@ -10,9 +10,9 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 from flax import linen as nn
 
+from gpwjax.conv import Conv
 from gpwjax.depthwise import Depthwise
 from gpwjax.layers import (
-    Conv,
     InvertedResidual,
     Pointwise,
     SqueezeExcite,

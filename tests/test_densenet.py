@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from gpwjax import create_model
+from gpwjax.conv import Conv
 from gpwjax.densenet import Transition, Unit
-from gpwjax.layers import BatchNorm, Conv, Pointwise, channels_last
+from gpwjax.layers import BatchNorm, Pointwise, channels_last
 from gpwjax.pointwise import interleave
 
 NETS = {

@@ -1,0 +1,133 @@
+"""The 3x3 convolution, on a CPU as matrix products, forward and backward."""
+
+import math
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax.linen.dtypes import promote_dtype
+
+from gpwjax.depthwise import Padding, pad, windows
+from gpwjax.unfused import unfused
+
+
+class Conv(nn.Module):
+    """A 3x3 convolution: (C, N, H, W) -> (features, N, H', W').
+
+    Attributes:
+      features: number of output channels.
+      stride: step on both axes.
+      padding: zeros around the image.
+      dtype: dtype of the computation (default: inferred from input and parameters).
+      kernel_init: initialiser of the kernel (3, 3, C, features).
+      use_bias: whether to add a bias of shape (features,).
+    """
+
+    features: int
+    stride: int = 1
+    padding: Padding = ((1, 1), (1, 1))
+    dtype: Any = None
+    kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
+    use_bias: bool = False
+
+    axis: ClassVar[int] = 0  # of the channels
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        kernel = self.param("kernel", self.kernel_init, (3, 3, len(x), self.features))
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = convolution(x, kernel, self.stride, self.padding)
+        return y if bias is None else y + bias[:, None, None, None]
+
+
+def convolution(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """Convolution of (C, N, H, W) with a kernel (3, 3, C, F): (F, N, H', W').
+
+    XLA:CPU's convolution takes one core and another order of the axes, so on a CPU it
+    is one matrix product: of an image's three channels, after the shifts; with stride
+    1, before them, where a DenseNet's are fewer.
+    """
+
+    def direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            padding,
+            dimension_numbers=("CNHW", "HWIO", "CNHW"),
+        )
+
+    on_cpu = direct
+    if len(x) == 3:
+        on_cpu = partial(shifted_before, stride=stride, padding=padding)
+    elif stride == 1:
+        on_cpu = partial(shifted_after, padding=padding)
+    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=direct)
+
+
+def shifted_before(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """The convolution as a product with the nine shifted inputs."""
+    shifted = jnp.stack([part for *_, part in windows(pad(x, padding), 3, stride)])
+    pixels, f = shifted.shape[2:], kernel.shape[-1]
+    patches = shifted.reshape(kernel.size // f, math.prod(pixels))
+    y = jnp.einsum("pf,pm->fm", kernel.reshape(-1, f), patches)
+    return y.reshape(f, *pixels)
+
+
+def shifted_after(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    """The convolution of stride 1 as a product, and the sum of its nine parts shifted.
+
+    These have F channels, the shifted inputs and their gradient C.
+    """
+    c, *pixels = x.shape
+    f = kernel.shape[-1]
+    products = jnp.einsum(
+        "pc,cm->pm", jnp.moveaxis(kernel, 2, 3).reshape(-1, c), x.reshape(c, -1)
+    )
+    return sum_shifted(products.reshape(9 * f, *pixels), padding)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def sum_shifted(parts: jax.Array, padding: Padding) -> jax.Array:
+    """(9 * F, N, H, W) -> (F, N, H', W'): each part as its element of the kernel meets
+    the pixels, and their sum."""
+
+    def shift_and_add(planes: jax.Array) -> jax.Array:
+        padded = pad(planes.reshape(9, -1, *planes.shape[1:]), padding)
+        shifted = windows(padded, 3, 1)
+        return sum(part[number] for number, (*_, part) in enumerate(shifted))
+
+    # Planes, and by themselves, as in `depthwise_forward`.
+    _, n, *size = parts.shape
+    planes = parts.reshape(len(parts) * n, *size)
+    y = unfused(shift_and_add, planes)
+    return y.reshape(len(parts) // 9, n, *y.shape[1:])
+
+
+def sum_shifted_forward(parts: jax.Array, padding: Padding) -> tuple[jax.Array, None]:
+    return sum_shifted(parts, padding), None
+
+
+def sum_shifted_backward(
+    padding: Padding, saved: None, dy: jax.Array
+) -> tuple[jax.Array]:
+    """The gradient, dy shifted back: JAX's own pads nine arrays and adds them."""
+    around = tuple((2 - before, 2 - after) for before, after in padding)
+
+    def shift_back(dy: jax.Array) -> jax.Array:
+        shifted = [part for *_, part in windows(pad(dy, around), 3, 1)]
+        return jnp.concatenate(shifted[::-1])
+
+    return (unfused(shift_back, dy),)
+
+
+sum_shifted.defvjp(sum_shifted_forward, sum_shifted_backward)
