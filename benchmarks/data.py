@@ -78,7 +78,7 @@ def gather(folder: Path, count: int, size: int) -> list[float]:
     run = Run(Config(data="drawn", batch_size=64), folder, dataset, StopRequest())
 
     def epoch() -> None:
-        for batch in run.training_batches(epoch=0, first=0):
+        for _, batch in run.training_batches(epoch=0):
             jax.block_until_ready(batch)
 
     epoch()  # the first one compiles the permutation

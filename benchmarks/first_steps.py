@@ -64,10 +64,10 @@ def first_steps(args: list[str], steps: int) -> dict[str, Any]:
     losses, begun = [], time.monotonic()
     # Epoch after epoch, where one has fewer steps.
     batches = itertools.chain.from_iterable(
-        run.training_batches(epoch, 0) for epoch in itertools.count()
+        run.training_batches(epoch) for epoch in itertools.count()
     )
     with progress_bar(config.dtype, steps, unit="step") as bar:
-        for batch in itertools.islice(batches, steps):
+        for _, batch in itertools.islice(batches, steps):
             state, loss = train_step(state, *batch, run.keys["step"], config=config)
             losses.append(round(float(loss), 5))
             bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)

@@ -91,7 +91,7 @@ def step_rate(args: list[str], folder: str) -> float:
     run = Run(config, Path(folder), load_dataset(config), StopRequest())
     model, _ = make_model(run)
     state = first_state(run, model)(run.keys["init"])
-    batch = next(run.training_batches(0, 0))
+    _, batch = next(run.training_batches(epoch=0))
     seconds = []
     for _ in range(STEPS):
         begun = time.perf_counter()

@@ -9,22 +9,18 @@ and prepares the set. Prints what they found, a line of JSON for each.
 
 import itertools
 import json
-import os
-import signal
 import sys
-import traceback
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import tqdm
 from array_record.python import array_record_module  # noqa: F401
+from killing import count_steps, in_a_process
 from made_sets import prepare_made
 
 from train.data import prepared
 
 NAME = "cropped_plantdoc"
-STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 
 
 def main(archive: Path, folder: Path, first: int, every: int) -> None:
@@ -38,32 +34,9 @@ def main(archive: Path, folder: Path, first: int, every: int) -> None:
             return
 
 
-def in_a_process(do: Callable[[], None]) -> int:
-    """The exit status of a copy of this process, negative for a signal."""
-    child = os.fork()
-    if child == 0:
-        try:
-            do()
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def prepare_until(step: int, archive: Path, data_dir: Path) -> None:
     """Prepares, and is killed before a step: a file opened, renamed and so on."""
-    count = 0
-
-    def watch(event: str, args: tuple) -> None:
-        nonlocal count
-        # Other files that are opened are modules.
-        if event in STEPS and (event != "open" or str(data_dir) in str(args[0])):
-            count += 1
-            if count == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    sys.addaudithook(watch)
+    count_steps(data_dir, killed_before=step)
     prepare_made(NAME, data_dir, archive)
 
 

@@ -1,20 +1,32 @@
 """The loop from inside."""
 
 import dataclasses
+import json
+import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import chex
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
-from made_nets import Tiny
+from made_nets import Fragile, Tiny
+from PIL import Image
 
 import train.loop
+import train.optimizer
 from gpwjax.models import MODELS
-from train.config import RunError
+from train.config import NO_AUGMENTATION, RunError
 from train.loop import fit
 from train.presets import DIGITS
+from train.run_folder import make_run_folder, read_metrics
 from train.step import train_step
 from train.stop import StopRequest
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -61,6 +73,108 @@ def test_what_cannot_run_leaves_no_folder(config, stop, settings, message):
     assert not config.folder.exists()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(config, stop):
-    with pytest.raises(RunError, match="the loss of epoch 1 is (nan|inf)"):
-        fit(dataclasses.replace(config, lr=1e38), stop)
+@pytest.fixture
+def with_a_black_image(tmp_path, config, monkeypatch):
+    """A run on a folder of bright images and a black one, of a net that it breaks."""
+    monkeypatch.setitem(MODELS, "fragile", Fragile)
+    for split, count in {"train": 32, "val": 8, "test": 8}.items():
+        for name in ("a", "b"):
+            folder = tmp_path / "bright" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                black = (split, name, number) == ("train", "b", 20)
+                color = (0, 0, 0) if black else (200, 200, number)
+                image = Image.new("RGB", (8, 8), color)
+                image.save(folder / f"{number}.png")
+    return dataclasses.replace(
+        config,
+        model="fragile",
+        data=str(tmp_path / "bright"),
+        batch_size=16,
+        augmentation=NO_AUGMENTATION,
+    )
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_its_images(
+    with_a_black_image, stop
+):
+    config = with_a_black_image
+    with pytest.raises(RunError) as error:
+        fit(config, stop)
+    found = re.search(
+        r"the loss of step (\d), or its gradient, is not finite: "
+        r"learning rate 0\.00\d*, images (.*?)\. ",
+        str(error.value),
+    )
+    assert 1 <= int(found[1]) <= 4
+    names = found[2].split(", ")
+    assert len(names) == 16
+    assert "train/b/20.png" in names
+    assert not any((config.folder / "checkpoints").iterdir())
+
+
+def test_such_a_batch_can_be_skipped_in_the_same_folder(
+    with_a_black_image, stop, caplog
+):
+    config = with_a_black_image
+    with pytest.raises(RunError, match="--on-nan skip-batch goes on"):
+        fit(config, stop)
+    result = fit(dataclasses.replace(config, on_nan="skip-batch"), stop)
+    assert caplog.text.count("skipped a batch: the loss of step") == 2  # an epoch's one
+    rows = read_metrics(config.folder)
+    assert [row["step"] for row in rows] == [4, 8]
+    losses = [row[name] for row in rows for name in ("train_loss", "val_loss")]
+    assert np.isfinite([*losses, result["test_loss"]]).all()
+
+
+def test_an_epoch_of_skipped_batches_is_an_error(with_a_black_image, stop):
+    config = dataclasses.replace(with_a_black_image, batch_size=64, on_nan="skip-batch")
+    with pytest.raises(RunError, match="all batches of epoch 1 were skipped"):
+        fit(config, stop)
+
+
+def test_the_last_good_checkpoint_is_kept(config, stop, monkeypatch):
+    """A rate that grows in the second epoch until the loss is not finite."""
+    rates = [*[1e-3] * 19, *[1e30] * 19]
+    monkeypatch.setattr(
+        train.optimizer, "make_schedule", lambda *_: lambda step: jnp.array(rates)[step]
+    )
+    with pytest.raises(RunError, match="is not finite"):
+        fit(config, stop)
+    assert [f.name for f in (config.folder / "checkpoints").iterdir()] == ["19"]
+
+
+def test_a_second_process_is_refused(config, stop):
+    make_run_folder(config)
+    program = "import sys, pathlib, train.run_folder as r\n"
+    program += "with r.locked(pathlib.Path(sys.argv[1])): print('has it'); input()"
+    command = [sys.executable, "-c", program, str(config.folder)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, cwd=ROOT) as other:
+        other.stdout.readline()
+        with pytest.raises(RunError, match="in use by another process"):
+            fit(config, stop)
+        other.kill()
+    assert fit(config, stop)["test_images"] == 359
+
+
+def test_other_data_are_refused_naming_both_digests(with_a_black_image, stop):
+    config = dataclasses.replace(with_a_black_image, model="tiny")
+    fit(config, stop)
+    (config.folder / "result.json").unlink()
+    image = next((Path(config.data) / "test" / "a").iterdir())
+    Image.new("RGB", (8, 8), (9, 9, 9)).save(image)
+    with pytest.raises(RunError, match="other data: .* was [0-9a-f]{64}, now [0-9a-f]"):
+        fit(config, stop)
+
+
+def test_other_code_is_warned_of(config, stop, caplog):
+    fit(config, stop)
+    (config.folder / "result.json").unlink()
+    file = config.folder / "origin.json"
+    origin = json.loads(file.read_text())
+    origin["code"], origin["versions"]["jax"] = "0123", "0.1"
+    file.write_text(json.dumps(origin))
+    fit(config, stop)
+    assert "the code of gpwjax and train changed from 0123 to" in caplog.text
+    assert f"jax changed from 0.1 to {jax.__version__}" in caplog.text

@@ -193,8 +193,8 @@ def test_the_mean_of_the_weights_is_what_is_tested_and_saved(finish, plain):
     run = finish(ema=0.9)
     np.testing.assert_allclose(run.column("train_loss"), plain.column("train_loss"))
     assert (run.column("val_loss") != plain.column("val_loss")).all()
-    with Checkpoints(run.config.folder) as checkpoints:
-        state, best = checkpoints.restore_best(first(run))
+    with Checkpoints(run.config.folder, first(run)) as checkpoints:
+        state, best = checkpoints.restore_best()
     assert best["epoch"] == run.result["best_epoch"]
     chex.assert_trees_all_equal(run.net.variables, state.ema)
     assert 0 < distance(state.ema["params"], state.params) < norm(state.params)

@@ -1,29 +1,24 @@
 """`python -m train` as a person runs it: whole processes, on the digits."""
 
-import csv
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import chex
 import numpy as np
-import orbax.checkpoint as ocp
 import pytest
+from train_processes import assert_same_end, wait_for
 
 import gpwjax
 from train.data import load_dataset
 from train.presets import DIGITS
+from train.run_folder import read_metrics
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 2
 SETTINGS = ["--epochs", str(EPOCHS), "--batch-size", "64"]
-STEPS = EPOCHS * (1258 // 64)
-CLOCKED = ("images_per_second", "seconds")  # columns that no two runs share
 
 
 @pytest.fixture(scope="module")
@@ -58,42 +53,12 @@ def finish(process: subprocess.Popen, status: int = 0) -> str:
     return output
 
 
-def wait_for(process: subprocess.Popen, text: str) -> None:
-    """Reads the output up to a line that holds `text`."""
-    for line in process.stdout:
-        if text in line:
-            return
-    raise AssertionError(f"the program ended without printing {text!r}")
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with (folder / "metrics.csv").open(newline="") as file:
-        return [
-            {k: v for k, v in row.items() if k not in CLOCKED}
-            for row in csv.DictReader(file)
-        ]
-
-
-def last_state(folder: Path) -> dict:
-    """All arrays of the run's last checkpoint, by their path."""
-    checkpoint = folder / "checkpoints" / str(STEPS) / "default"
-    return ocp.StandardCheckpointer().restore(checkpoint.absolute())
-
-
-def assert_same_end(folder: Path, whole: Path) -> None:
-    """Bit for bit the same parameters, weights file and rows of metrics."""
-    assert rows(folder) == rows(whole)
-    chex.assert_trees_all_equal(last_state(folder), last_state(whole))
-    weights = "model.safetensors"
-    assert (folder / weights).read_bytes() == (whole / weights).read_bytes()
-
-
 def test_a_run_leaves_all_its_files(whole):
     assert {file.name for file in whole.iterdir()} == {
-        *("config.json", "metrics.csv", "checkpoints", "result.json"),
-        *("model.safetensors", "curves.png", "confusion.png"),
+        *("config.json", "origin.json", "metrics.csv", "checkpoints", "result.json"),
+        *("model.safetensors", "curves.png", "confusion.png", ".lock"),
     }
-    assert [row["epoch"] for row in rows(whole)] == ["1", "2"]
+    assert [row["epoch"] for row in read_metrics(whole)] == [1, 2]
     result = json.loads((whole / "result.json").read_text())
     assert result["params"] == 244_298
     assert result["seed"] == 0
@@ -118,28 +83,15 @@ def test_a_finished_run_is_not_run_again(start, whole):
     assert (whole / "result.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_it_had_not_been(start, whole, tmp_path):
+    """As in test_faults.py, with the net that `python -m train` trains."""
     args = [*SETTINGS, "--run-dir", tmp_path / "run"]
     process = start(*args)
     wait_for(process, f"epoch 1/{EPOCHS}")
-    time.sleep(1)  # into the middle of the epoch
     process.kill()
     finish(process, -signal.SIGKILL)
-    output = finish(start(*args))
-    assert "going on from step" in output
-    assert_same_end(tmp_path / "run", whole)
-
-
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop_it_saves_and_goes_on_later(start, whole, tmp_path, signum):
-    args = [*SETTINGS, "--run-dir", tmp_path / "run"]
-    process = start(*args)
-    wait_for(process, f"epoch 1/{EPOCHS}")
-    process.send_signal(signum)
-    output = finish(process, 128 + signum)
-    assert re.search("stopped (after epoch 1|in epoch 2)", output)
-    assert "the same command goes on from there" in output
-    finish(start(*args))
+    assert "going on from step" in finish(start(*args))
     assert_same_end(tmp_path / "run", whole)
 
 

@@ -64,6 +64,40 @@ def test_metrics_are_read_as_they_were_written(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.csv"]
 
 
+def test_lines_of_metrics_that_are_not_whole_are_left_out(tmp_path, caplog):
+    rows = [
+        {name: value for value, name in enumerate(METRICS, start=10 * i)}
+        for i in range(3)
+    ]
+    write_metrics(tmp_path, rows)
+    file = tmp_path / "metrics.csv"
+    whole = file.read_bytes()
+    head, *lines = whole.splitlines(keepends=True)
+    for end in range(len(head), len(whole)):
+        file.write_bytes(whole[:end])
+        count = whole[:end].count(b"\n") - 1
+        assert read_metrics(tmp_path) == rows[:count]
+    file.write_bytes(head + lines[0] + b"\xff\0,2\n" + lines[2])
+    assert read_metrics(tmp_path) == [rows[0], rows[2]]
+    assert "left out line 3 of" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"epochs": ', b"[1]", b"\xff\xfe", b"[" * 100_000]
+)
+def test_a_damaged_configuration_is_one_clear_error(config, content):
+    make_run_folder(config)
+    (config.folder / "config.json").write_bytes(content)
+    with pytest.raises(RunError, match="config.json (cannot be read|must hold a JSON)"):
+        check_run_folder(config)
+
+
+def test_what_a_killed_start_leaves_is_no_obstacle(config):
+    config.folder.mkdir(parents=True)
+    (config.folder / ".config.json.unfinished").write_text("{")
+    check_run_folder(config)
+
+
 def test_without_a_file_there_are_no_metrics(tmp_path):
     assert read_metrics(tmp_path) == []
 

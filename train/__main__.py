@@ -1,9 +1,12 @@
 """python -m train: trains a net and tests it. `--help` lists the settings."""
 
+import logging
+import os
 import sys
+import traceback
 
 from train.command_line import parse
-from train.config import RunError
+from train.config import Config, RunError
 from train.runtime import (
     keep_memory,
     quieten_absl,
@@ -12,12 +15,14 @@ from train.runtime import (
 )
 from train.stop import Stopped, StopRequest
 
+log = logging.getLogger("train")
+
 
 def main() -> int:
     """Runs the program; the exit status."""
     keep_memory()
     config = parse(sys.argv[1:])
-    log = start_logging()
+    start_logging()
     log.info(
         "training %s %s on %s in %s",
         config.model,
@@ -27,32 +32,53 @@ def main() -> int:
     )
     stop = StopRequest()
     try:
-        # Imported here, since JAX and all that it needs take seconds.
-        from tqdm.contrib.logging import logging_redirect_tqdm
-
-        from train.loop import fit
-        from train.seeds import fit_seeds
-
-        quieten_absl()
-        use_compilation_cache()
-        with logging_redirect_tqdm():
-            if config.seeds > 1:
-                log.info(fit_seeds(config, stop))
-                return 0
-            result = fit(config, stop)
-    except RunError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        run(config, stop)
+        return 0
     except Stopped as stopped:
         log.info("%s; the same command goes on from there", stopped)
         return stopped.exit_status
+    # The system's errors name the file: a full disk, a folder that is gone.
+    except (RunError, OSError) as error:
+        message = str(error)
+    except Exception as error:
+        if not config.distributed:
+            raise
+        traceback.print_exc()
+        message = (
+            f"{error}. Another host may have stopped: start all of them again with "
+            "the same command, and the run goes on from its last checkpoint"
+        )
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    if config.distributed:
+        os._exit(1)  # else it waits minutes for the other hosts, which need its end
+    return 1
+
+
+def run(config: Config, stop: StopRequest) -> None:
+    """Trains, with one seed or several, and says how well the nets do."""
+    # Imported here, since JAX and all that it needs take seconds.
+    if config.distributed:
+        from train.hosts import connect
+
+        connect(config)
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from train.loop import fit
+    from train.seeds import fit_seeds
+
+    quieten_absl()
+    use_compilation_cache()
+    with logging_redirect_tqdm():
+        if config.seeds > 1:
+            log.info(fit_seeds(config, stop))
+            return
+        result = fit(config, stop)
     log.info(
         "test accuracy %.2f%% on %s images; everything is in %s",
         100 * result["test_accuracy"],
         f"{result['test_images']:,}",
         config.folder,
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -1,22 +1,48 @@
 """Checkpoints of a run: the latest, to go on from, and the best, to be tested."""
 
+import hashlib
+import json
+import logging
 from pathlib import Path
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from train.config import RunError
+from train.hosts import first_host_first, is_first
 from train.step import TrainState
+
+log = logging.getLogger(__name__)
+
+BROKEN = "broken_checkpoints"  # of a run folder: what could not be read
+
+
+class BrokenCheckpointError(Exception):
+    """A checkpoint is not what was saved."""
 
 
 class Checkpoints:
-    """Saves and restores the states of a run, by the number of their step."""
+    """Saves and restores the states of a run, by the number of their step.
 
-    def __init__(self, folder: Path):
+    With a state the digest of all its arrays and of its metrics is saved. What is
+    broken is found at the start and moved out of the way, and its steps are taken
+    again; nothing is deleted before a newer or better one is whole.
+
+    Args:
+      folder: that of the run.
+      like: a state as it will be restored: shapes, dtypes and shardings.
+    """
+
+    def __init__(self, folder: Path, like: TrainState):
+        self._run_folder, self._like = folder, like
+        self._folder = (folder / "checkpoints").absolute()
+        self._set_broken_aside()
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
-            (folder / "checkpoints").absolute(),
+            self._folder,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy(
                     [
@@ -43,35 +69,54 @@ class Checkpoints:
           RunError: the checkpoint could not be written.
         """
         step = int(state.step)
-        try:
-            saved = self._manager.save(
-                step, args=ocp.args.StandardSave(state), metrics=metrics
+        if not self._run_folder.is_dir():
+            raise RunError(
+                f"cannot save checkpoint {step}: run folder {self._run_folder} is gone"
             )
+        record = {"digest": digest(state, metrics)}
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
+        )
+        try:
+            saved = self._manager.save(step, args=items, metrics=metrics)
         except (OSError, ValueError) as error:
             raise RunError(f"cannot save checkpoint {step}: {error}") from error
         if not saved:
             raise RunError(f"orbax refused to save checkpoint {step}")
 
-    def restore_latest(
-        self, state: TrainState, placement: jax.sharding.Sharding
-    ) -> TrainState | None:
-        """The state to go on from, shaped as `state`; None where there is none."""
+    def restore_latest(self) -> TrainState | None:
+        """The state to go on from; None where there is none."""
         step = self._manager.latest_step()
-        return None if step is None else self._restore(step, state, placement)
+        return None if step is None else read(self._folder / str(step), self._like)[0]
 
-    def restore_best(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
-        """The state of the best epoch, and the metrics of its validation."""
+    def restore_best(self) -> tuple[TrainState, dict[str, float]]:
+        """The state of the best epoch, and the metrics of its validation.
+
+        Raises:
+          RunError: it is broken since this began.
+        """
         best = self._manager.best_step()
-        placement = state.step.sharding
-        return self._restore(best, state, placement), self._manager.metrics(best)
+        try:
+            return read(self._folder / str(best), self._like)
+        except BrokenCheckpointError as error:
+            raise RunError(f"checkpoint {best}, the best one, {error}") from error
 
-    def _restore(
-        self, step: int, state: TrainState, placement: jax.sharding.Sharding
-    ) -> TrainState:
-        target = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement), state
-        )
-        return self._manager.restore(step, args=ocp.args.StandardRestore(target))
+    def _set_broken_aside(self) -> None:
+        """Moves the checkpoints that are not sound out of Orbax's sight."""
+        if not self._folder.is_dir():
+            return
+        steps = [entry for entry in self._folder.iterdir() if entry.name.isdecimal()]
+        for step in sorted(steps, key=lambda step: int(step.name), reverse=True):
+            try:
+                read(step, self._like)
+            except BrokenCheckpointError as error:
+                log.warning("left out checkpoint %s, which %s", step.name, error)
+                multihost_utils.sync_global_devices("all hosts have read it")
+                with first_host_first("move a broken checkpoint"):
+                    if is_first():
+                        aside = free_name(self._run_folder / BROKEN, step.name)
+                        aside.parent.mkdir(exist_ok=True)
+                        step.rename(aside)
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -83,3 +128,66 @@ class Checkpoints:
 def quality(metrics: dict[str, float]) -> tuple[float, float]:
     """What the best epoch has most of: validation accuracy; at a draw, least loss."""
     return metrics["val_accuracy"], -metrics["val_loss"]
+
+
+def read(folder: Path, like: TrainState) -> tuple[TrainState, dict[str, float] | None]:
+    """The state of a checkpoint and its metrics, if it has some.
+
+    Args:
+      folder: of the checkpoint.
+      like: shapes, dtypes and shardings of the state.
+
+    Raises:
+      BrokenCheckpointError: it cannot be read, or is not what was saved.
+    """
+    items = {
+        "state": ocp.args.StandardRestore(like),
+        "record": ocp.args.JsonRestore(),
+        "metrics": ocp.args.JsonRestore(),
+    }
+    try:
+        missing = {"state", "record"} - {entry.name for entry in folder.iterdir()}
+        if missing:
+            raise BrokenCheckpointError(
+                f"lacks its {' and its '.join(sorted(missing))}"
+            )
+        if not (folder / "metrics").exists():
+            del items["metrics"]
+        handler = ocp.CompositeCheckpointHandler(
+            "state",
+            "record",
+            # As the manager names the file.
+            metrics=ocp.JsonCheckpointHandler(filename="metrics"),
+        )
+        with ocp.Checkpointer(handler) as checkpointer:
+            saved = checkpointer.restore(folder, ocp.args.Composite(**items))
+    except BrokenCheckpointError:
+        raise
+    # What a broken file makes Orbax raise is of any kind.
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise BrokenCheckpointError(f"cannot be read: {reason}") from error
+    state, metrics = saved["state"], saved.get("metrics")
+    if saved["record"] != {"digest": digest(state, metrics)}:
+        raise BrokenCheckpointError("is not what was saved: its digest differs")
+    return state, metrics
+
+
+def digest(state: TrainState, metrics: dict[str, float] | None) -> str:
+    """SHA-256 of the metrics, and of names, shapes, dtypes and bytes of all arrays."""
+    sha = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode())
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        # Whole on each device, and on a host that has only some of them.
+        array = np.asarray(leaf.addressable_data(0))
+        name = jax.tree_util.keystr(path)
+        sha.update(f"{name} {array.shape} {array.dtype}\n".encode())
+        sha.update(np.ascontiguousarray(array))
+    return sha.hexdigest()
+
+
+def free_name(folder: Path, name: str) -> Path:
+    """A path in the folder that does not exist: of that name, or with a number."""
+    path, number = folder / name, 1
+    while path.exists():
+        path, number = folder / f"{name}-{number}", number + 1
+    return path

@@ -65,6 +65,7 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation(flip=False, rotation=0, shift=0, shear=0, zoom=0)
+HOST_SETTINGS = ("coordinator", "hosts", "host_id")  # of --distributed
 WEIGHT_DECAY = {"adamw": 0.05, "sgd": 5e-4}  # of the optimizers that have one
 
 
@@ -151,12 +152,25 @@ class Config:
     augmentation: Annotated[Augmentation, tyro.conf.OmitArgPrefixes] = Augmentation()
     augment_val: bool = False
     """Augment the validation images too, as the paper did for CIFAR."""
+    on_nan: Literal["stop", "skip-batch"] = "stop"
+    """What a loss or gradient that is not finite does: it ends the run, or its batch
+    changes nothing but the count of steps."""
     seed: int = 0
     """Of the weights, the order of the images, augmentation, dropout, and the split
     where the data set has none."""
     seeds: int = 1
     """Runs to make, with this seed and those that follow; their accuracies, means and
     intervals in one table."""
+    distributed: bool = False
+    """Train on several hosts, with this command on each of them at the same time and a
+    run folder that all of them see."""
+    coordinator: str | None = None
+    """Of --distributed: address and free port of the first host, HOST:PORT (None: as
+    the cluster says, such as Slurm or a TPU pod)."""
+    hosts: int | None = None
+    """Of --distributed: how many there are (None: as the cluster says)."""
+    host_id: int | None = None
+    """Of --distributed: the number of this one, from 0 (None: as the cluster says)."""
     run_dir: Path | None = None
     """Run folder (default: one in runs/ named after the preset, or data and net, and
     the seed)."""
@@ -185,6 +199,12 @@ class Config:
             rule = f"left out with --optimizer {self.optimizer}, which has none"
             decays = self.optimizer in WEIGHT_DECAY
             check(decays, "weight_decay", self.weight_decay, rule)
+        for name in HOST_SETTINGS:
+            value = getattr(self, name)
+            rule = "left out without --distributed"
+            check(value is None or self.distributed, name, value, rule)
+        if self.hosts is not None:
+            check(self.hosts >= 1, "hosts", self.hosts, "at least 1")
         rule = f"from 0 to below the {self.epochs} epochs"
         if self.schedule != "cosine":
             rule = f"0 with --schedule {self.schedule}, which has no warm-up"
@@ -208,7 +228,9 @@ class Config:
         return Path("runs", f"{name}-seeds{self.seed}-{self.seed + self.seeds - 1}")
 
     def to_json(self) -> dict[str, Any]:
-        """What the result of a run depends on: all but where things are."""
+        """What the result of a run depends on: all but where things are, and what is
+        to be done when it fails."""
         settings = dataclasses.asdict(self)
-        others = ("data_dir", "archive", "archive_digest", "run_dir", "seeds")
+        others = ("data_dir", "archive", "archive_digest", "run_dir", "seeds", "on_nan")
+        others += ("distributed", *HOST_SETTINGS)
         return {name: v for name, v in settings.items() if name not in others}

@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import json
 import logging
 import textwrap
 from collections.abc import Callable, Sequence
@@ -19,15 +18,15 @@ from train.augment import as_input
 from train.config import Config, RunError
 from train.data import Dataset, load_dataset
 from train.progress import progress_bar
-from train.report import PACKAGES
 from train.run import placements
+from train.run_folder import PACKAGES, read_json
 from train.score_report import Report
 from train.scores import Answers
+from train.watch import STEPS_AHEAD
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = "model.safetensors"  # of a run folder
-STEPS_AHEAD = 2  # how far the host runs ahead of the device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +98,9 @@ def load_net(path: Path) -> Net:
         )
     try:
         classifier = gpwjax.load(file)
-        config = {} if run is None else json.loads((run / "config.json").read_text())
     except ValueError as error:
         raise RunError(str(error)) from error
+    config = {} if run is None else read_json(run / "config.json")
     return Net(file, run, classifier, classifier.metadata | config)
 
 

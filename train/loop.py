@@ -1,9 +1,6 @@
 """The order of things in a run."""
 
-import collections
-import json
 import logging
-import math
 import time
 from typing import Any
 
@@ -18,24 +15,29 @@ from train.checkpoints import Checkpoints
 from train.config import NO_AUGMENTATION, Augmentation, Config, RunError
 from train.data import check_trainable, load_dataset
 from train.data.report import imbalance
+from train.hosts import first_host_first, gathered, is_first, largest
 from train.optimizer import make_optimizer, make_schedule
 from train.progress import progress_bar
 from train.report import write_report
 from train.run import Run
 from train.run_folder import (
+    check_origin,
     check_run_folder,
+    locked,
     make_run_folder,
+    read_json,
     read_metrics,
     write_metrics,
     write_skipped,
 )
 from train.step import Metrics, TrainState, eval_step, train_step
 from train.stop import Stopped, StopRequest
+from train.watch import STEPS_AHEAD, LossWatch
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 300  # between the checkpoints within an epoch
-STEPS_AHEAD = 2  # how far the host runs ahead of the device
+STEPS_ALONE = 10  # after which several hosts ask each other whether to save or stop
 
 
 def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
@@ -52,21 +54,30 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
     check_run_folder(config)
     if (folder / "result.json").is_file():
         log.info("the run in %s is finished", folder)
-        return json.loads((folder / "result.json").read_text())
-    dataset = load_dataset(config)
+        return read_json(folder / "result.json")
+    with first_host_first("load the data set"):
+        dataset = load_dataset(config)
     check_trainable(dataset, config)
     run = Run(config, folder, dataset, stop)
     model, counts = make_model(run)
-    make_run_folder(config)
-    log_dataset(run)
-    precision = jax.default_matmul_precision(config.matmul_precision)
-    with precision, Checkpoints(folder) as checkpoints:
+    if is_first():
+        make_run_folder(config)
+    with locked(folder), jax.default_matmul_precision(config.matmul_precision):
+        with first_host_first("check the run folder"):
+            check_origin(folder, dataset)
+        log_dataset(run)
+        return train_and_test(run, model, counts)
+
+
+def train_and_test(run: Run, model: nn.Module, counts: gpwjax.Counts) -> dict[str, Any]:
+    """All epochs that are still to do, and the test; the content of result.json."""
+    with Checkpoints(run.folder, expected_state(run, model)) as checkpoints:
         state = start_state(run, model, checkpoints)
         rows = train(run, state, checkpoints)
-        state, best = checkpoints.restore_best(state)
+        state, best = checkpoints.restore_best()
         log.info("testing the net of epoch %d, the best in validation", best["epoch"])
         test, predicted = evaluate(run, state, run.dataset.test)
-    return write_report(run, model, counts, state, rows, best, test, predicted)
+        return write_report(run, model, counts, state, rows, best, test, predicted)
 
 
 def log_dataset(run: Run) -> None:
@@ -83,7 +94,7 @@ def log_dataset(run: Run) -> None:
     )
     if uneven := imbalance(data.class_counts(data.train)):
         log.warning(uneven)
-    if data.skipped:
+    if data.skipped and is_first():
         file = write_skipped(run.folder, data.skipped)
         name, reason = data.skipped[0]
         log.warning(
@@ -128,15 +139,21 @@ def make_model(run: Run) -> tuple[nn.Module, gpwjax.Counts]:
 
 def start_state(run: Run, model: nn.Module, checkpoints: Checkpoints) -> TrainState:
     """The state of the latest checkpoint, or the first one of a run."""
-    init = first_state(run, model)
-    state = checkpoints.restore_latest(
-        init.eval_shape(run.keys["init"]), run.replicated
-    )
+    state = checkpoints.restore_latest()
     if state is None:
         log.info("compiling the net; the compilation cache keeps it for later runs")
-        return init(run.keys["init"])
+        return first_state(run, model)(run.keys["init"])
     log.info("going on from step %d", state.step)
     return state
+
+
+def expected_state(run: Run, model: nn.Module) -> TrainState:
+    """Shapes, dtypes and placements of a state."""
+    shapes = first_state(run, model).eval_shape(run.keys["init"])
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=run.replicated),
+        shapes,
+    )
 
 
 def first_state(run: Run, model: nn.Module) -> jax.stages.Wrapped:
@@ -180,12 +197,9 @@ def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
         for epoch in range(first_epoch, config.epochs):
             begun = time.monotonic()
             state, rate = train_epoch(run, state, epoch, checkpoints, bar)
+            if not state.metrics.images:
+                raise RunError(f"all batches of epoch {epoch + 1} were skipped")
             trained = state.metrics.means()
-            if not math.isfinite(trained["loss"]):
-                raise RunError(
-                    f"the loss of epoch {epoch + 1} is {trained['loss']}: try a "
-                    f"smaller --lr than {config.lr}, with another --run-dir"
-                )
             validated, _ = evaluate(run, state, run.dataset.val, val_augmentation)
             step = (epoch + 1) * run.steps_per_epoch
             row = {
@@ -198,13 +212,14 @@ def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
                 "seconds": round(time.monotonic() - begun, 3),
             }
             rows.append(row)
-            write_metrics(run.folder, rows)
-            zero = jax.device_put(Metrics.zero(), run.replicated)
-            state = state.replace(metrics=zero)
+            if is_first():
+                write_metrics(run.folder, rows)
+            state = state.replace(metrics=run.zero_metrics())
             checkpoints.save(state, row)
             log_epoch(row, config.epochs)
-            if run.stop.signum and epoch + 1 < config.epochs:
-                raise Stopped(run.stop.signum, f"stopped after epoch {epoch + 1}")
+            (signum,) = largest(run.stop.signum or 0)
+            if signum and epoch + 1 < config.epochs:
+                raise Stopped(signum, f"stopped after epoch {epoch + 1}")
     return rows
 
 
@@ -214,29 +229,33 @@ def train_epoch(
     """The steps of an epoch that are still to do: the new state, and images/s."""
     config = run.config
     first = int(state.step) % run.steps_per_epoch
-    losses = collections.deque()
+    watch = LossWatch(run)
+    steps_alone = 1 if jax.process_count() == 1 else STEPS_ALONE
     saved = time.monotonic()
-    for number, batch in enumerate(run.training_batches(epoch, first), first + 1):
+    batches = run.training_batches(epoch, first)
+    for number, (indices, batch) in enumerate(batches, first + 1):
         state, loss = train_step(state, *batch, run.keys["step"], config=config)
-        losses.append(loss)
+        earlier = watch.add(epoch * run.steps_per_epoch + number, indices, loss)
+        if earlier is not None:
+            bar.set_postfix_str(f"loss {earlier:.3f}", refresh=False)
         if number == first + 1:
             loss.block_until_ready()
             begun = time.monotonic()  # the first step may have been compiled
-        if len(losses) > STEPS_AHEAD:
-            bar.set_postfix_str(f"loss {losses.popleft():.3f}", refresh=False)
         bar.update(config.batch_size)
         if number == first + 1:
             bar.refresh()
-        if number < run.steps_per_epoch and (
-            run.stop.signum or time.monotonic() - saved > CHECKPOINT_SECONDS
-        ):
+        if number == run.steps_per_epoch or number % steps_alone:
+            continue
+        due, signum = largest(
+            time.monotonic() - saved > CHECKPOINT_SECONDS, run.stop.signum or 0
+        )
+        if due or signum:
+            watch.finish()  # so that the last good checkpoint is not replaced
             checkpoints.save(state)
             saved = time.monotonic()
-            if run.stop.signum:
-                raise Stopped(
-                    run.stop.signum, f"stopped in epoch {epoch + 1}, step {state.step}"
-                )
-    loss.block_until_ready()
+        if signum:
+            raise Stopped(signum, f"stopped in epoch {epoch + 1}, step {state.step}")
+    watch.finish()
     images = (run.steps_per_epoch - first - 1) * config.batch_size
     return state, images / (time.monotonic() - begun)
 
@@ -248,9 +267,9 @@ def evaluate(
     augmentation: Augmentation = NO_AUGMENTATION,
 ) -> tuple[dict[str, float], np.ndarray]:
     """Mean loss and accuracy on these images, and the class predicted for each."""
-    metrics = jax.device_put(Metrics.zero(), run.replicated)
+    metrics = run.zero_metrics()
     predicted = []
-    key = jax.random.fold_in(run.keys["val"], state.step)
+    key = jax.random.fold_in(run.keys["val"], int(state.step))
     for number, (batch, weights) in enumerate(run.evaluation_batches(indices)):
         metrics, classes = eval_step(
             state,
@@ -264,7 +283,7 @@ def evaluate(
         predicted.append(classes)
         if len(predicted) > STEPS_AHEAD:
             predicted[-STEPS_AHEAD].block_until_ready()
-    return metrics.means(), np.concatenate(predicted)[: len(indices)]
+    return metrics.means(), gathered(jnp.concatenate(predicted))[: len(indices)]
 
 
 def round_off(x: jax.typing.ArrayLike) -> float:

@@ -14,11 +14,11 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 import gpwjax
+from train.hosts import is_first
 from train.run import Run
-from train.run_folder import write_text
+from train.run_folder import PACKAGES, write_text
 from train.step import TrainState
 
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 MAX_NUMBERS = 40  # classes up to which a confusion matrix shows its numbers
 
 
@@ -33,6 +33,8 @@ def write_report(
     predicted: np.ndarray,
 ) -> dict[str, Any]:
     """Writes all files of a finished run; result.json, which marks it so, last.
+
+    Of several hosts the first one writes.
 
     Args:
       counts: of the model.
@@ -60,6 +62,8 @@ def write_report(
         "versions": {name: version(name) for name in PACKAGES},
         "seed": config.seed,
     }
+    if not is_first():
+        return result
     gpwjax.save(
         run.folder / "model.safetensors",
         model,

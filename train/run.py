@@ -11,6 +11,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from train.config import Config
 from train.data import Dataset
+from train.step import Metrics
 from train.stop import StopRequest
 
 Batch = tuple[jax.Array, jax.Array]  # (N, size, size, 3) uint8 images, (N,) labels
@@ -56,13 +57,30 @@ class Run:
         """Placement of a batch: its images spread over the devices."""
         return placements()[1]
 
-    def batch(self, indices: np.ndarray) -> Batch:
-        """The images and labels of these indices, on the device."""
-        arrays = self.dataset.images[indices], self.dataset.labels[indices]
-        return jax.device_put(arrays, self.spread)
+    def zero_metrics(self) -> Metrics:
+        """Sums of no image, on the devices."""
+        return jax.jit(Metrics.zero, out_shardings=self.replicated)()
 
-    def training_batches(self, epoch: int, first: int) -> Iterator[Batch]:
-        """The batches of an epoch from number `first` on.
+    def batch(self, indices: np.ndarray) -> Batch:
+        """The images and labels of these indices, on the devices.
+
+        A host reads only what its own devices get.
+        """
+        return self.place(self.dataset.images, indices), self.place(
+            self.dataset.labels, indices
+        )
+
+    def place(self, array: np.ndarray, rows: np.ndarray) -> jax.Array:
+        """These rows of an array, spread over the devices of all hosts."""
+        shape = len(rows), *array.shape[1:]
+        return jax.make_array_from_callback(
+            shape, self.spread, lambda part: array[rows[part[0]]]
+        )
+
+    def training_batches(
+        self, epoch: int, first: int = 0
+    ) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Indices and batch of each step of an epoch from number `first` on.
 
         They depend on the seed and the epoch alone.
         """
@@ -70,8 +88,8 @@ class Run:
         order = np.asarray(jax.random.permutation(key, len(self.dataset.train)))
         size = self.config.batch_size
         for number in range(first, self.steps_per_epoch):
-            chosen = order[number * size : (number + 1) * size]
-            yield self.batch(self.dataset.train[chosen])
+            indices = self.dataset.train[order[number * size : (number + 1) * size]]
+            yield indices, self.batch(indices)
 
     def evaluation_batches(
         self, indices: np.ndarray
@@ -83,4 +101,4 @@ class Run:
             chosen = indices[start : start + size]
             weights = (np.arange(size) < len(chosen)).astype(np.float32)
             filled = np.resize(chosen, size)
-            yield self.batch(filled), jax.device_put(weights, self.spread)
+            yield self.batch(filled), self.place(weights, np.arange(size))

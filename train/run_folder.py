@@ -1,15 +1,26 @@
 """The folder of a run: who may use it, and its small files, each written whole."""
 
+import contextlib
 import csv
+import fcntl
+import hashlib
 import io
 import json
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import gpwjax
 from train.config import Config, RunError
+from train.data import Dataset
+from train.hosts import is_first
 
+log = logging.getLogger(__name__)
+
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 METRICS = (
     "epoch",
     "step",
@@ -32,14 +43,14 @@ def check_run_folder(config: Config) -> None:
     folder = config.folder
     try:
         if (folder / "config.json").is_file():
-            old = json.loads((folder / "config.json").read_text())
+            old = read_json(folder / "config.json")
             refuse_other_settings(folder, old, json.loads(settings_text(config)))
-        elif folder.is_dir() and any(folder.iterdir()):
+        elif folder.is_dir() and any(is_visible(entry) for entry in folder.iterdir()):
             raise RunError(
                 f"run folder {folder} is not empty and holds no run: name another with "
                 "--run-dir"
             )
-    except (OSError, json.JSONDecodeError) as error:
+    except OSError as error:
         raise RunError(f"run folder {folder} cannot be read: {error}") from error
 
 
@@ -54,6 +65,77 @@ def make_run_folder(config: Config) -> None:
         write_text(config.folder / "config.json", settings_text(config))
     except OSError as error:
         raise RunError(f"cannot make run folder {config.folder}: {error}") from error
+
+
+def is_visible(entry: Path) -> bool:
+    """Hidden files are what a run leaves that was killed while it began."""
+    return not entry.name.startswith(".")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a run folder; the system frees it when a process dies.
+
+    Raises:
+      RunError: another process has it.
+    """
+    if not is_first():
+        yield
+        return
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(
+                f"run folder {folder} is in use by another process: wait for it, or "
+                "name another folder with --run-dir"
+            ) from error
+        yield
+
+
+def check_origin(folder: Path, dataset: Dataset) -> None:
+    """Writes origin.json, what data and code the run began with, or compares with it.
+
+    Other code is only warned of: it may be a repair.
+
+    Raises:
+      RunError: the data are others.
+    """
+    new = {
+        "data": dataset.digest(),
+        "code": code_digest(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    file = folder / "origin.json"
+    if not file.is_file():
+        write_text(file, json.dumps(new, indent=2))
+        return
+    before, now = flatten(read_json(file)), flatten(new)
+    data = before.pop("data", None)
+    if data != now.pop("data"):
+        raise RunError(
+            f"run folder {folder} holds a run on other data: the SHA-256 of the "
+            f"images of {dataset.name} was {data}, now {new['data']}. Name another "
+            "folder with --run-dir"
+        )
+    for name in now:
+        if before.get(name) != now[name]:
+            log.warning(
+                "since this run began, %s changed from %s to %s: its result may differ",
+                "the code of gpwjax and train" if name == "code" else name,
+                before.get(name),
+                now[name],
+            )
+
+
+def code_digest() -> str:
+    """SHA-256 of the source files of the two packages, shortened."""
+    sha = hashlib.sha256()
+    for package in (Path(gpwjax.__file__).parent, Path(__file__).parent):
+        for file in sorted(package.rglob("*.py")):
+            sha.update(f"{file.relative_to(package.parent)}\n".encode())
+            sha.update(file.read_bytes())
+    return sha.hexdigest()[:12]
 
 
 def settings_text(config: Config) -> str:
@@ -110,13 +192,41 @@ def write_metrics(folder: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.csv, numbers as numbers; none where there is no file."""
+    """The rows of metrics.csv, numbers as numbers; none where there is no file.
+
+    Left out, with a warning, are lines that are not whole.
+    """
     file = folder / "metrics.csv"
     if not file.is_file():
         return []
-    with file.open(newline="") as stream:
-        rows = list(csv.DictReader(stream))
-    return [
-        {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items()}
-        for row in rows
-    ]
+    rows = []
+    lines = file.read_text(errors="replace").splitlines(keepends=True)
+    for number, line in enumerate(lines[1:], start=2):
+        try:
+            rows.append(parse_metrics(line))
+        except ValueError:
+            log.warning("left out line %d of %s, which is not whole", number, file)
+    return rows
+
+
+def parse_metrics(line: str) -> dict[str, Any]:
+    """A row of metrics.csv. Raises ValueError where it is not whole."""
+    if not line.endswith("\n"):
+        raise ValueError("a line that was cut")
+    row = dict(zip(METRICS, line.split(","), strict=True))
+    return {k: int(v) if k in ("epoch", "step") else float(v) for k, v in row.items()}
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """An object from a file of JSON.
+
+    Raises:
+      RunError: it cannot be read, or is something else.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{file} cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{file} must hold a JSON object, got {str(content)[:50]}")
+    return content

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from train.config import Config
+from train.hosts import is_first, largest
 from train.loop import fit
 from train.run_folder import check_run_folder, write_text
 from train.stop import Stopped, StopRequest
@@ -37,13 +38,15 @@ def fit_seeds(config: Config, stop: StopRequest) -> str:
         check_run_folder(run)
     results = []
     for run in runs:
-        if stop.signum:
-            raise Stopped(stop.signum, f"stopped before seed {run.seed}")
+        (signum,) = largest(stop.signum or 0)
+        if signum:
+            raise Stopped(signum, f"stopped before seed {run.seed}")
         log.info("seed %d, up to %d", run.seed, last)
         results.append({"seed": run.seed, **fit(run, stop)})
     lines = summarize(results)
     text = "".join(",".join(map(str, line)) + "\n" for line in lines)
-    write_text(config.folder / "seeds.csv", text)
+    if is_first():
+        write_text(config.folder / "seeds.csv", text)
     return show(lines)
 
 

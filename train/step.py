@@ -78,7 +78,8 @@ def train_step(
 ) -> tuple[TrainState, jax.Array]:
     """One update on a batch of images (N, h, w, 3) uint8 and labels (N,).
 
-    Returns the new state and the loss of the batch.
+    Returns the new state and the loss of the batch, NaN where its gradient is not
+    finite. With `on_nan="skip-batch"` such a batch changes nothing but the step.
 
     `key` is the run's; what is random in a step depends on it and on the number of the
     step alone, so a run that was stopped goes on as if it had not been.
@@ -106,9 +107,14 @@ def train_step(
     (loss, (losses, correct, batch_stats)), grads = jax.value_and_grad(
         mean_loss, has_aux=True
     )(state.params)
+    loss = jnp.where(jnp.isfinite(optax.tree.norm(grads)), loss, jnp.nan)
     metrics = state.metrics.add(losses, correct)
-    state = state.apply_gradients(grads=grads, batch_stats=batch_stats, metrics=metrics)
-    return state.replace(ema=averaged(state, config.ema)), loss
+    new = state.apply_gradients(grads=grads, batch_stats=batch_stats, metrics=metrics)
+    new = new.replace(ema=averaged(new, config.ema))
+    if config.on_nan == "skip-batch":
+        kept = state.replace(step=new.step)
+        new = jax.tree.map(partial(jnp.where, jnp.isfinite(loss)), new, kept)
+    return new, loss
 
 
 def averaged(state: TrainState, decay: float) -> dict[str, Any] | None:

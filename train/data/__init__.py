@@ -1,7 +1,9 @@
 """Data sets by name, and folders of images, as arrays of one size."""
 
 import dataclasses
+import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ class Dataset:
       labels: (N,) int32, -1 for an image that could not be read.
       train, val, test: indices of images.
       skipped: (file, reason) of each image that could not be read.
+      describe: index -> what to call the image in messages.
       pad: whether images got black bars to become squares.
       resize: how larger images were shrunk, "bilinear" or "nearest".
     """
@@ -37,6 +40,7 @@ class Dataset:
     val: np.ndarray
     test: np.ndarray
     skipped: list[tuple[str, str]]
+    describe: Callable[[int], str] = str
     pad: bool = False
     resize: str = "bilinear"
 
@@ -44,6 +48,13 @@ class Dataset:
     def stored_size(self) -> int:
         """Height and width of the stored images, pixels."""
         return self.images.shape[1]
+
+    def digest(self) -> str:
+        """SHA-256 of the images, their labels and what each is for."""
+        sha = hashlib.sha256(repr((self.images.shape, self.classes)).encode())
+        for part in (self.labels, self.train, self.val, self.test, self.images):
+            sha.update(np.ascontiguousarray(part))
+        return sha.hexdigest()
 
     def class_counts(self, indices: np.ndarray) -> dict[str, int]:
         """Class -> how many of these images are of it."""
@@ -71,6 +82,7 @@ def load_dataset(config: Config) -> Dataset:
         val,
         test,
         [*source.skipped, *arrays.skipped],
+        source.describe,
         source.pad,
         source.resize,
     )

@@ -1,0 +1,70 @@
+"""Runs of the training program that are killed and started again.
+
+    python killed_runs.py FOLDER KILLS
+
+The first two are not disturbed. Each other one is killed at a random moment, in turn
+before a step on the disk and after a time, and then started again. Prints what the
+processes ended with, a line of JSON for each.
+"""
+
+import json
+import os
+import random
+import sys
+import time
+import warnings
+from functools import partial
+from pathlib import Path
+
+import made_nets
+import tqdm
+from killing import count_steps, in_a_process
+
+from gpwjax.models import MODELS
+from train import loop, seeds  # noqa: F401
+from train.__main__ import main as train
+
+MODELS["tiny"] = made_nets.Tiny
+SETTINGS = ["--model", "tiny", "--epochs", "3", "--batch-size", "64"]
+
+
+def main(folder: Path, kills: int) -> None:
+    in_a_process(lambda: run(folder / "again"))
+    begun = time.monotonic()
+    in_a_process(lambda: run(folder / "whole"))
+    seconds = time.monotonic() - begun
+    steps = int((folder / "whole" / "steps.txt").read_text())
+    moments = random.Random(0)
+    for number in range(kills):
+        killed = folder / str(number)
+        step, later = 0, None
+        if number % 2 == 0:
+            step = moments.randint(1, steps)
+        else:
+            later = moments.uniform(0, seconds)
+        status = in_a_process(partial(run, killed, step), later)
+        ended = in_a_process(partial(run, killed))
+        moment = (
+            f"step {step} of {steps}" if step else f"{later:.2f} of {seconds:.2f} s"
+        )
+        found = {"run": killed.name, "moment": moment, "killed": status}
+        print(json.dumps(found | {"status": ended}), flush=True)
+
+
+def run(folder: Path, killed_before: int = 0) -> None:
+    """The training program; what it says goes into a file beside the run folder."""
+    with folder.with_suffix(".log").open("a") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    sys.argv = ["train", *SETTINGS, "--run-dir", str(folder)]
+    count = count_steps(folder, killed_before)
+    status = train()
+    if not killed_before:
+        (folder / "steps.txt").write_text(str(count()))
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")  # of jax, that processes are copied
+    tqdm.tqdm.monitor_interval = 0  # no thread: it would not be copied
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,175 @@
+"""Faults that really happen to a run, injected: every restart ends as if there had been
+none.
+
+The training program in processes of its own, with a net that compiles quickly. Broken
+checkpoints are in test_checkpoints.py, other processes, data and code and a loss that
+is not finite in test_loop.py, several hosts in test_hosts.py.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from train_processes import HERE, assert_same_end, environment, wait_for
+
+SETTINGS = ["--model", "tiny", "--epochs", "12", "--batch-size", "64"]
+
+Start = Callable[..., subprocess.Popen]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory) -> Start:
+    """Starts the program; all runs of this file share a cache folder."""
+    env = environment(tmp_path_factory.mktemp("cache"))
+
+    def start(*args: object) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, HERE / "train_tiny.py", *map(str, args)],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def whole(start, tmp_path_factory) -> Path:
+    """The folder of a run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    finish(start(*SETTINGS, "--run-dir", folder))
+    return folder
+
+
+def finish(process: subprocess.Popen, status: int = 0) -> str:
+    output, _ = process.communicate()
+    assert process.returncode == status, output
+    return output
+
+
+def assert_one_clear_line(output: str, pattern: str) -> None:
+    assert len(re.findall("^error: ", output, re.MULTILINE)) == 1, output
+    assert re.search(f"^error: .*{pattern}", output, re.MULTILINE), output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    "signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
+def test_asked_to_stop_it_saves_and_goes_on_later(start, whole, tmp_path, signum):
+    args = [*SETTINGS, "--run-dir", tmp_path / "run"]
+    process = start(*args)
+    wait_for(process, "epoch 2/12")
+    process.send_signal(signum)
+    output = finish(process, 128 + signum)
+    assert re.search("stopped (after|in) epoch", output)
+    assert "the same command goes on from there" in output
+    assert "going on from step" in finish(start(*args))
+    assert_same_end(tmp_path / "run", whole)
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(40, marks=pytest.mark.slow)])
+def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path, kills):
+    """In turn before a step on the disk, also while saving and reporting, and after a
+    time."""
+    env = environment(tmp_path / "cache")
+    env["GLIBC_TUNABLES"] = ""  # else the program starts itself anew
+    finished = subprocess.run(
+        [sys.executable, HERE / "killed_runs.py", tmp_path, str(kills)],
+        env=env,
+        capture_output=True,
+        text=True,
+    )
+    assert finished.returncode == 0, finished.stderr
+    found = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert len(found) == kills
+    assert_same_end(tmp_path / "again", tmp_path / "whole")
+    for entry in found:
+        assert entry["status"] == 0, entry
+        assert_same_end(tmp_path / entry["run"], tmp_path / "whole")
+    killed = [entry for entry in found if entry["killed"] == -signal.SIGKILL]
+    assert len(killed) > kills / 2
+
+
+@pytest.fixture
+def small_disk(tmp_path) -> Iterator[Path]:
+    """A disk of 24 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def fill(folder: Path) -> Path:
+    """Writes a file as large as there is room."""
+    file = folder / "filler"
+    for size in (2**20, 1):  # bytes at a time
+        with contextlib.suppress(OSError), file.open("ab", buffering=0) as stream:
+            while True:
+                stream.write(bytes(size))
+    assert shutil.disk_usage(folder).free == 0
+    return file
+
+
+def test_a_full_disk_stops_the_run_and_the_last_checkpoint_stays(
+    start, whole, small_disk
+):
+    args = [*SETTINGS, "--run-dir", small_disk / "run"]
+    process = start(*args)
+    wait_for(process, "epoch 2/12")
+    filler = fill(small_disk)
+    output = finish(process, 1)
+    assert_one_clear_line(output, "([Nn]o space left|RESOURCE_EXHAUSTED)")
+    filler.unlink()
+    output = finish(start(*args))
+    assert "left out" not in output
+    assert int(re.search(r"going on from step (\d+)", output)[1]) >= 2 * 19
+    assert_same_end(small_disk / "run", whole)
+
+
+def test_a_read_only_folder_is_one_clear_line(start, whole, small_disk):
+    shutil.copytree(whole, small_disk / "run")
+    (small_disk / "run" / "result.json").unlink()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for folder in ("run", "other"):
+        output = finish(start(*SETTINGS, "--run-dir", small_disk / folder), 1)
+        assert_one_clear_line(output, f"{folder}.*Read-only file system")
+
+
+def test_a_folder_that_vanishes_stops_the_run_and_is_not_made_again(start, tmp_path):
+    folder = tmp_path / "run"
+    process = start(*SETTINGS, "--run-dir", folder)
+    wait_for(process, "epoch 2/12")
+    folder.rename(tmp_path / "elsewhere")
+    output = finish(process, 1)
+    assert_one_clear_line(output, str(folder))
+    assert not folder.exists()
+    # Nothing is lost: where it was moved to, the run goes on.
+    args = [*SETTINGS, "--run-dir", tmp_path / "elsewhere"]
+    assert "going on from step" in finish(start(*args))
+
+
+@pytest.mark.slow
+def test_a_metrics_file_that_was_cut_does_not_stop_the_run(start, tmp_path):
+    args = [*SETTINGS, "--run-dir", tmp_path / "run"]
+    process = start(*args)
+    wait_for(process, "epoch 3/12")
+    process.kill()
+    finish(process, -signal.SIGKILL)
+    file = tmp_path / "run" / "metrics.csv"
+    os.truncate(file, file.stat().st_size - 5)
+    output = finish(start(*args))
+    assert "which is not whole" in output
+    assert file.read_text().splitlines()[-1].startswith("12,")

@@ -1,0 +1,37 @@
+"""The training program in processes of their own."""
+
+import os
+import subprocess
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def environment(cache: Path, devices: int = 1) -> dict[str, str]:
+    """Of a process that imports `train` and the modules of the tests."""
+    paths = os.pathsep.join(map(str, (HERE.parent, HERE)))
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return os.environ | {
+        "PYTHONPATH": paths,
+        "XDG_CACHE_HOME": str(cache),
+        "XLA_FLAGS": flags,
+    }
+
+
+def wait_for(process: subprocess.Popen, text: str) -> None:
+    """Reads the output up to a line that holds `text`."""
+    for line in process.stdout:
+        if text in line:
+            return
+    raise AssertionError(f"the program ended without printing {text!r}")
+
+
+def assert_same_end(folder: Path, whole: Path) -> None:
+    """Bit for bit the same net, and the same metrics but for their clocks."""
+    weights = "model.safetensors"
+    assert (folder / weights).read_bytes() == (whole / weights).read_bytes()
+    rows, expected = (
+        [line.rsplit(",", 2)[0] for line in (f / "metrics.csv").read_text().split()]
+        for f in (folder, whole)
+    )
+    assert rows == expected
