@@ -1,6 +1,6 @@
 """Our nets beside the same nets in plain Flax and in PyTorch, on the same device.
 
-    python -m benchmarks.peers [NET ...] [--batch 8] [--size 224] [--dtype float32]
+    python -m benchmarks.peers NET ... [--batch 8] [--size 224] [--dtype float32]
         [--repeats 15] [--peers flax torch torch-compile]
 
 Plain Flax is `nn.Conv` with `feature_group_count`. PyTorch's nets hold their images in
@@ -43,7 +43,7 @@ Uses = dict[str, Times]  # of the nets, by use
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("nets", nargs="*", metavar="NET", default=list(CHANNELS))
+    parser.add_argument("nets", nargs="+", metavar="NET", choices=CHANNELS)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--dtype", default="float32")
@@ -113,7 +113,7 @@ def table(name: str, uses: Uses) -> list[str]:
 
 def draw(cases: dict[str, Uses], file: Path) -> None:
     """A row for each case, a column for each use, a bar for each net."""
-    figure = Figure(figsize=(13, 1 + 2 * len(cases)), layout="constrained")
+    figure = Figure(figsize=(13, 1 + 2.1 * len(cases)), layout="constrained")
     rows = figure.subplots(len(cases), 3, squeeze=False)
     for (case, uses), row in zip(cases.items(), rows, strict=True):
         for (use, times), axes in zip(uses.items(), row, strict=True):
@@ -122,7 +122,9 @@ def draw(cases: dict[str, Uses], file: Path) -> None:
             bars = axes.barh(list(times), medians, color=colors)
             axes.bar_label(bars, fmt="{:,.0f}", padding=3)
             axes.set(xscale="log", xlim=(min(medians) / 2, max(medians) * 3))
-            axes.set_title(f"{case}: {use}", fontsize="small")
+            axes.set_xticks([], minor=True)
+            axes.set_xticks([])  # the bars have their numbers
+            axes.set_title(f"{case}\n{use}", fontsize="small")
             axes.invert_yaxis()
     figure.supxlabel("milliseconds, median")
     figure.savefig(file, dpi=100)

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -28,19 +29,24 @@ def latest(name: str) -> dict[str, Any]:
 
 def record(name: str, measured: dict[str, Any]) -> Path:
     """Writes what was measured, with device, versions and commit; gives the file."""
-    # It ends in -dirty where what was measured is not what was committed.
-    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    commit = subprocess.run(command, capture_output=True, text=True, check=False)
     about = {
         "device": device_name(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "versions": versions(),
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
     }
     file = today(name)
     file.write_text(json.dumps(about | measured, indent=2) + "\n")
     return file
+
+
+def commit() -> str:
+    """The commit of the checkout; ends in -dirty where what was measured differs."""
+    run = partial(subprocess.run, capture_output=True, text=True, check=False)
+    number = run(["git", "rev-parse", "HEAD"]).stdout.strip()
+    changes = ["git", "diff", "--quiet", "HEAD", "--", ".", f":!{RESULTS}"]
+    return f"{number}-dirty" if run(changes).returncode else number
 
 
 def add(name: str, case: str, figures: dict[str, Any]) -> Path:
