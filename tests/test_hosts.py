@@ -123,6 +123,29 @@ def test_four_hosts_go_on_with_the_result_of_an_undisturbed_run(start, tmp_path)
     assert_same_end(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
+def test_slurm_says_where_the_hosts_are(whole, tmp_path):
+    slurm = {
+        "SLURM_JOB_ID": str(os.getpid()),  # chooses the port
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+    }
+    processes = [
+        subprocess.Popen(
+            [*command(tmp_path / "run", epochs=2), "--distributed"],
+            env=environment(tmp_path / "cache")
+            | slurm
+            | {"SLURM_PROCID": str(number), "SLURM_LOCALID": str(number)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    finish(processes)
+    assert_same_end(tmp_path / "run", whole)
+
+
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_each_host_reads_and_holds_its_share_of_a_batch(tmp_path, count):
     address = free_address()

@@ -44,6 +44,12 @@ def test_the_training_commands_are_understood(command):
     parse(command.split())
 
 
+def test_the_table_of_faults_names_tests_that_exist():
+    named = set(re.findall(r"`(test_\w+\.py)`", README))
+    assert len(named) > 5
+    assert named <= {file.name for file in Path(__file__).parent.iterdir()}
+
+
 @pytest.mark.parametrize(
     "command",
     re.findall(r"python -m train\.data( .*)\n", "".join(b for _, b in BLOCKS)),
