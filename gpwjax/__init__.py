@@ -6,6 +6,7 @@ doi 10.13164/mendel.2022.1.023.
 """
 
 from gpwjax.counts import Counts, LayerCount, count
+from gpwjax.explain import class_activation_map
 from gpwjax.inference import Classifier, load
 from gpwjax.keras import from_keras
 from gpwjax.models import create_model, list_models
@@ -20,6 +21,7 @@ __all__ = [
     "GroupedPointwise",
     "LayerCount",
     "Pointwise",
+    "class_activation_map",
     "count",
     "create_model",
     "from_keras",

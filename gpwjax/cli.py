@@ -1,18 +1,29 @@
-"""The command `gpwjax`: which nets there are, and what they cost."""
+"""The command `gpwjax`: which nets there are, what they cost, and what they see."""
 
 import argparse
+import difflib
+import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import jax
 
 import gpwjax
-from gpwjax import summary
+from gpwjax import explain, export, predict, summary
+from gpwjax.compilation import use_compilation_cache
+from gpwjax.pictures import UnreadableImageError, find_pictures, read_image
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63
+TOP = 5  # classes that `predict` shows
+MOST_ROWS = 100  # of a drawing, so that people can look at it
+WEIGHTS = "model.safetensors"  # of a run folder
+NOTHING_READ = "no picture could be read"
+
+Command = Callable[[argparse.Namespace], Iterator[str]]
 
 
 class CommandError(Exception):
@@ -29,23 +40,37 @@ def main(args: Sequence[str] | None = None) -> int:
       SystemExit: the arguments are wrong, status 2, or ask for help or the version.
     """
     options = parser().parse_args(args)
-    # Shapes need no accelerator: leave its memory to those who do.
-    jax.config.update("jax_platforms", "cpu")
+    # A file may have a name that is no text, and a terminal may lack characters.
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's is not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        text = options.command(options)
+        for text in options.command(options):
+            write(text)
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # no error: who reads has seen enough, as `head` does
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def write(text: str) -> None:
+    """Prints a text, now.
+
+    Raises:
+      BrokenPipeError: nobody reads it any more.
+      CommandError: it cannot be written.
+    """
     try:
         print(text, flush=True)
     except OSError as error:
         # Python flushes once more at its exit, which must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        # A broken pipe is no error: whoever reads has seen enough, as `head` does.
-        if not isinstance(error, BrokenPipeError):
-            print(f"error: cannot write the text: {error.strerror}", file=sys.stderr)
-        return 1
-    return 0
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise CommandError(f"cannot write the text: {error.strerror}") from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,21 +78,31 @@ def parser() -> argparse.ArgumentParser:
     program = argparse.ArgumentParser(
         prog="gpwjax",
         description="Image classifiers with grouped pointwise convolutions: which "
-        "there are, and what they cost.",
+        "there are, what they cost, and what they see in pictures.",
         allow_abbrev=False,
     )
     program.add_argument("--version", action="version", version=gpwjax.__version__)
     commands = program.add_subparsers(required=True, metavar="COMMAND")
-    text = "list the nets by name"
-    command = commands.add_parser("list", help=text, description=text)
-    command.set_defaults(command=list_nets)
+    add = partial(add_command, commands)
+    add("list", list_nets, "list the nets by name")
     text = "show the parameters and MACs of a net, and what it saves"
-    command = commands.add_parser(
-        "summary", help=text, description=text, allow_abbrev=False
-    )
-    command.set_defaults(command=summarize)
-    add_summary_arguments(command)
+    add_summary_arguments(add("summary", summarize, text))
+    text = "name the classes of pictures, with their probabilities"
+    add_predict_arguments(add("predict", name_classes, text))
+    text = "draw where in pictures a net sees a class"
+    add_explain_arguments(add("explain", draw_maps, text))
+    text = "write a net as a file that other programs run"
+    add_export_arguments(add("export", export_net, text))
     return program
+
+
+def add_command(
+    commands: "argparse._SubParsersAction", name: str, function: Command, text: str
+) -> argparse.ArgumentParser:
+    """A command without arguments yet."""
+    command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    command.set_defaults(command=function)
+    return command
 
 
 def add_summary_arguments(command: argparse.ArgumentParser) -> None:
@@ -107,6 +142,86 @@ def add_summary_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
+def add_predict_arguments(command: argparse.ArgumentParser) -> None:
+    """The arguments of `gpwjax predict`."""
+    add_net_and_pictures(command)
+    command.add_argument(
+        "--top",
+        type=positive,
+        metavar="INT",
+        help=f"number of classes to show (default: {TOP}, or all if there are fewer)",
+    )
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print a JSON array")
+    form.add_argument("--csv", action="store_true", help="print a table")
+
+
+def add_explain_arguments(command: argparse.ArgumentParser) -> None:
+    """The arguments of `gpwjax explain`."""
+    add_net_and_pictures(command)
+    command.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="the class to look for (default: the one that the net finds)",
+    )
+    command.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT.png",
+        help="the picture to draw: a row for each picture",
+    )
+
+
+def add_export_arguments(command: argparse.ArgumentParser) -> None:
+    """The arguments of `gpwjax export`."""
+    add_net(command)
+    add = command.add_argument
+    add("--format", choices=export.FORMATS, required=True, help="kind of file")
+    add(
+        "--dtype",
+        choices=list(export.BOUNDS),
+        default="float32",
+        help="of the weights in the file (default: %(default)s)",
+    )
+    add(
+        "--uint8",
+        action="store_true",
+        help="the file takes uint8 images of the size at which the net's were stored, "
+        "instead of floats in [0, 1]",
+    )
+    add(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the file to write (default: beside the weights, named as they are)",
+    )
+
+
+def add_net(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "weights",
+        type=Path,
+        metavar="WEIGHTS",
+        help=f"a file of gpwjax.save, or a run folder with its {WEIGHTS}",
+    )
+
+
+def add_net_and_pictures(command: argparse.ArgumentParser) -> None:
+    """A net and the pictures to show it."""
+    add_net(command)
+    command.add_argument(
+        "pictures",
+        type=Path,
+        nargs="+",
+        metavar="IMAGE",
+        help="a picture, or a folder in which all pictures are meant",
+    )
+
+
 def positive(text: str) -> int:
     """An integer from 1 to MOST."""
     try:
@@ -125,23 +240,24 @@ def positive_or_none(text: str) -> int | None:
     return None if text == "none" else positive(text)
 
 
-def list_nets(options: argparse.Namespace) -> str:
+def list_nets(options: argparse.Namespace) -> Iterator[str]:
     """A line for each net: its name and what it is."""
     names = gpwjax.list_models()
     width = max(map(len, names))
     # Not their parameters: to count all nets takes 20 s.
-    return "\n".join(
-        f"{name:{width}}  {summary.describe(gpwjax.create_model(name, classes=10))}"
-        for name in names
-    )
+    for name in names:
+        about = summary.describe(gpwjax.create_model(name, classes=10))
+        yield f"{name:{width}}  {about}"
 
 
-def summarize(options: argparse.Namespace) -> str:
+def summarize(options: argparse.Namespace) -> Iterator[str]:
     """The tables of a net; draws the picture if that is asked for.
 
     Raises:
       CommandError: the net does not take such images, or there can be no such picture.
     """
+    # Shapes need no accelerator: leave its memory to those who do.
+    jax.config.update("jax_platforms", "cpu")
     try:
         if options.plot:
             summary.check_picture(options.plot)
@@ -154,12 +270,180 @@ def summarize(options: argparse.Namespace) -> str:
         )
     except ValueError as error:
         raise CommandError(error) from error
-    text = summary.report(counted)
-    if not options.plot:
-        return text
+    if options.plot:
+        with writing(options.plot):
+            summary.write_picture(counted, options.plot)
+    yield summary.report(counted)
+    if options.plot:
+        yield f"\nThe picture is in {options.plot}"
+
+
+def name_classes(options: argparse.Namespace) -> Iterator[str]:
+    """The most probable classes of each picture.
+
+    Raises:
+      CommandError: there are no such pictures or no such net, or the net has fewer
+        classes; at the end: no picture could be read.
+    """
+    files = find_files(options.pictures)
+    classifier = load_net(options.weights)
+    classes = classifier.classes
+    top = options.top or min(TOP, len(classes))
+    if top > len(classes):
+        raise CommandError(
+            f"--top must be at most {len(classes)}, the number of the net's classes, "
+            f"got {top}"
+        )
+    unread: list[Path] = []
+    answers = with_warnings(predict.answers(classifier, files, top), unread)
+    if options.json:
+        yield from predict.as_json(answers)
+    elif options.csv:
+        yield from predict.as_csv(answers)
+    else:
+        yield from predict.as_text(answers, max(map(len, classes)))
+    if len(unread) == len(files):
+        raise CommandError(NOTHING_READ)
+
+
+def draw_maps(options: argparse.Namespace) -> Iterator[str]:
+    """Draws the class activation map of each picture.
+
+    Raises:
+      CommandError: there are no such pictures, no such net or no such class, no
+        picture can be read, or the drawing cannot be written.
+    """
+    check_drawing(options.output)
+    files = find_files(options.pictures)
+    if len(files) > MOST_ROWS:
+        raise CommandError(
+            f"at most {MOST_ROWS} pictures fit into a drawing, got {len(files):,}"
+        )
+    classifier = load_net(options.weights)
+    number = class_number(options.class_name, classifier.classes)
+    rows = []
+    for file in files:
+        try:
+            image = read_image(file)
+        except UnreadableImageError as error:
+            warn(file, error)
+        else:
+            rows.append(explain.draw(classifier, image, str(file), number))
+    if not rows:
+        raise CommandError(NOTHING_READ)
+    with writing(options.output):
+        explain.write(rows, options.output)
+    yield f"The picture is in {options.output}"
+
+
+def export_net(options: argparse.Namespace) -> Iterator[str]:
+    """Writes a net in another format, and says how well its answers agree.
+
+    Raises:
+      CommandError: there is no such net, a package is missing, the file cannot be
+        written, or it answers otherwise than the net.
+    """
+    classifier = load_net(options.weights)
+    file = options.output or weights_file(options.weights).with_suffix(
+        f".{options.format}"
+    )
     try:
-        summary.write_picture(counted, options.plot)
+        with writing(file):
+            difference = export.export(
+                classifier,
+                file,
+                options.format,
+                dtype=options.dtype,
+                uint8=options.uint8,
+            )
+    except ImportError as error:
+        raise CommandError(
+            f"{error}: pip install 'gpwjax[export]' brings what --format "
+            f"{options.format} needs"
+        ) from error
+    except ValueError as error:
+        raise CommandError(error) from error
+    size = export.input_size(classifier, options.uint8)
+    kind = "uint8" if options.uint8 else "floats in [0, 1]"
+    yield (
+        f"{file}: {file.stat().st_size:,} bytes, for images (N, {size}, {size}, 3) of "
+        f"{kind}; on {export.PICTURES} pictures its probabilities differ from the "
+        f"net's by at most {difference:.1g}"
+    )
+
+
+def with_warnings(
+    answers: Iterable[predict.Answer], unread: list[Path]
+) -> Iterator[predict.Answer]:
+    """The answers; which pictures cannot be read is told, and put into `unread`."""
+    for answer in answers:
+        if answer.error is not None:
+            warn(answer.path, answer.error)
+            unread.append(answer.path)
+        yield answer
+
+
+def warn(file: Path, reason: str | Exception) -> None:
+    """Says on stderr that a picture is left out."""
+    print(f"left out: {file} {reason}", file=sys.stderr)
+
+
+def check_drawing(file: Path) -> None:
+    """Raises CommandError where no drawing can be written to that file."""
+    if file.suffix.lower() != ".png":
+        raise CommandError(f"a drawing's name must end in .png, got {file}")
+    if not file.parent.is_dir():
+        raise CommandError(f"cannot write {file}: there is no folder {file.parent}")
+
+
+@contextmanager
+def writing(file: Path) -> Iterator[None]:
+    """Raises CommandError where the file cannot be written."""
+    try:
+        yield
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise CommandError(f"cannot write {options.plot}: {reason}") from error
-    return f"{text}\n\nThe picture is in {options.plot}"
+        raise CommandError(f"cannot write {file}: {reason}") from error
+
+
+def find_files(paths: Sequence[Path]) -> list[Path]:
+    """As `find_pictures`; raises CommandError where that fails."""
+    try:
+        return find_pictures(paths)
+    except ValueError as error:
+        raise CommandError(error) from error
+    except OSError as error:
+        raise CommandError(f"cannot list {error.filename}: {error.strerror}") from error
+
+
+def load_net(path: Path) -> gpwjax.Classifier:
+    """The net of a weights file or a run folder, with JAX's cache of programs.
+
+    Raises:
+      CommandError: there is none, or it is broken.
+    """
+    use_compilation_cache()
+    try:
+        return gpwjax.load(weights_file(path))
+    except (OSError, ValueError) as error:
+        raise CommandError(error) from error
+
+
+def weights_file(path: Path) -> Path:
+    """The file itself, or that of a run folder."""
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def class_number(name: str | None, classes: Sequence[str]) -> int | None:
+    """The number of the class of that name; None for None.
+
+    Raises:
+      CommandError: there is none.
+    """
+    if name is None or name in classes:
+        return None if name is None else classes.index(name)
+    near = difflib.get_close_matches(name, classes)
+    hint = f"did you mean {' or '.join(near)}?" if near else ", ".join(classes)
+    raise CommandError(
+        f"--class must be one of the net's classes, got {name!r}; {hint}"
+    )

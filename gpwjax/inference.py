@@ -41,27 +41,30 @@ class Classifier:
         Raises:
           ValueError: an image is not (H, W, 3), or of another dtype.
         """
+        prepared = [self.prepare(image) for image in images]
+        if not prepared:
+            return np.zeros((0, len(self.classes)), np.float32)
+        return in_batches(self.probabilities, np.stack(prepared))
+
+    def prepare(self, image: np.ndarray) -> np.ndarray:
+        """An image as the net sees it: (image_size, image_size, 3) float32 in [0, 1].
+
+        Args:
+          image: as one of those of `predict`.
+
+        Raises:
+          ValueError: it is not (H, W, 3), or of another dtype.
+        """
         size = self.metadata["image_size"]
         stored_size = self.metadata.get("stored_size", size)
         pad = self.metadata.get("pad", False)
         resize = self.metadata.get("resize", "bilinear")
-        prepared = [
-            fit(fit(as_float(x), stored_size, pad, resize), size) for x in images
-        ]
-        probabilities = np.zeros((len(prepared), len(self.classes)), np.float32)
-        for start in range(0, len(prepared), BATCH_SIZE):
-            batch = prepared[start : start + BATCH_SIZE]
-            # Few sizes, since each is compiled: a power of two.
-            filled = batch + batch[:1] * (
-                (1 << (len(batch) - 1).bit_length()) - len(batch)
-            )
-            result = self._probabilities(np.stack(filled))
-            probabilities[start : start + BATCH_SIZE] = result[: len(batch)]
-        return probabilities
+        return fit(fit(as_float(image), stored_size, pad, resize), size)
 
     @cached_property
-    def _probabilities(self) -> Callable[[np.ndarray], jax.Array]:
-        """Images (N, size, size, 3) -> (N, classes), compiled for each N."""
+    def probabilities(self) -> Callable[[np.ndarray], jax.Array]:
+        """Images as of `prepare` (N, size, size, 3) -> (N, classes), compiled for each
+        N."""
 
         @jax.jit
         def probabilities(variables: dict, images: jax.Array) -> jax.Array:
@@ -78,6 +81,19 @@ def load(path: str | os.PathLike) -> Classifier:
       ValueError: it is not a file of `save`, or its arrays are not the net's.
     """
     return Classifier(*weights.read(path))
+
+
+def in_batches(function: Callable[..., jax.Array], *arrays: np.ndarray) -> np.ndarray:
+    """The rows (N, ...) that a function gives for N >= 1 rows of each array, BATCH_SIZE
+    of them at a time."""
+    results = []
+    for start in range(0, len(arrays[0]), BATCH_SIZE):
+        batch = [array[start : start + BATCH_SIZE] for array in arrays]
+        length = len(batch[0])
+        # Few lengths, since each is compiled: a power of two.
+        rows = np.resize(np.arange(length), 1 << (length - 1).bit_length())
+        results.append(np.asarray(function(*(x[rows] for x in batch)))[:length])
+    return np.concatenate(results)
 
 
 def as_float(image: np.ndarray) -> np.ndarray:

@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from string import ascii_lowercase
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -20,7 +22,7 @@ from gpwjax.efficientnet import EfficientNet
 from gpwjax.layers import stage_of_block
 from gpwjax.mobilenet import MobileNet
 from gpwjax.mobilenet_v3 import MobileNetV3Large
-from gpwjax.weights import expected_arrays, unflatten
+from gpwjax.weights import expected_arrays, mismatch, one_line, unflatten
 
 BATCH_NORM = {
     "scale": "gamma",
@@ -28,6 +30,8 @@ BATCH_NORM = {
     "mean": "moving_mean",
     "var": "moving_variance",
 }
+MAX_OBJECTS = 5000  # of a file; the largest net has 2600 groups and arrays
+MAX_PATH = 500  # characters, from the file's root to an array
 
 
 def from_keras(
@@ -45,69 +49,115 @@ def from_keras(
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: arrays are missing, of another shape, or not the model's: the message
-        lists all of them. Or the file is not HDF5, or the net is none of the authors'.
+      ValueError: arrays are missing, of another shape, not of finite floats, or not the
+        model's: the message lists them. Or the file is not HDF5, or not as Keras writes
+        it, or the net is none of the authors'.
     """
-    layer_name = LAYER_NAMES.get(type(model))
-    if layer_name is None:
+    if type(model) not in LAYER_NAMES:
         names = ", ".join(kind.__name__ for kind in LAYER_NAMES)
         raise ValueError(f"model must be one of {names}, got {type(model).__name__}")
-    if not isinstance(weights, Mapping):
-        weights = read_hdf5(weights)
+    if isinstance(weights, Mapping):
+        return convert({n: np.asarray(a) for n, a in weights.items()}, model)
+    if not Path(weights).is_file():
+        raise FileNotFoundError(f"no Keras weights file {weights}")
+    import h5py
+
+    try:
+        with h5py.File(weights) as file:
+            return convert(find_datasets(file), model)
+    except OSError as error:
+        raise ValueError(f"{weights} is not an HDF5 file: {error}") from error
+    except Exception as error:  # h5py raises many kinds on broken files
+        raise ValueError(f"cannot use {weights}: {one_line(error)}") from error
+
+
+def convert(weights: Mapping[str, Any], model: nn.Module) -> dict:
+    """Arrays or h5py datasets, by their Keras names, as our variables.
+
+    Raises:
+      ValueError: listing all that is wrong with them.
+    """
     if isinstance(model, DenseNet):
         weights = numbered_from_zero(weights)
     arrays, problems, used = {}, [], set()
     for name, expected in expected_arrays(model).items():
-        keras_name = array_name(name, model, layer_name)
+        keras_name = array_name(name, model, LAYER_NAMES[type(model)])
         used.add(keras_name)
         if keras_name not in weights:
             problems.append(f"missing: {keras_name}")
             continue
-        array = np.asarray(weights[keras_name])
+        array = weights[keras_name]
         shape = keras_shape(keras_name, expected.shape)
-        if array.shape == shape:
-            # A copy of ours; jnp.asarray would compile one for each shape.
-            ours = np.array(from_keras_axes(array, expected.shape), np.float32)
-            arrays[name] = jax.device_put(ours)
-        else:
+        if array.shape != shape:
             problems.append(f"{keras_name} is {array.shape}, must be {shape}")
+        elif not jnp.issubdtype(array.dtype, jnp.floating):
+            problems.append(f"{keras_name} is of {array.dtype}, must be of floats")
+        else:
+            # Read only here, since an array of another shape may be of any size.
+            array = from_keras_axes(array[...], expected.shape)
+            with np.errstate(over="ignore"):  # to infinity, which is refused
+                # A copy of ours; jnp.asarray would compile one for each shape.
+                ours = np.array(array, np.float32)
+            if not np.isfinite(ours).all():
+                problems.append(f"{keras_name} has numbers that are not finite")
+            arrays[name] = jax.device_put(ours)
     problems += [f"unknown: {name}" for name in weights if name not in used]
     if problems:
-        raise ValueError(
-            f"the arrays are not those of this {type(model).__name__}: "
-            + "; ".join(problems)
-        )
+        raise mismatch(model, problems)
     return unflatten(arrays)
 
 
-def read_hdf5(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The weights of a Keras .hdf5 file by name, without the optimizer's."""
+def find_datasets(file: Any) -> dict[str, Any]:
+    """The weights in an open Keras .hdf5 file by name, without the optimizer's.
+
+    Only what lies in the file itself, and takes no more memory than it has there: no
+    link is followed, and no data are unpacked.
+
+    Args:
+      file: a h5py.File.
+
+    Returns:
+      {"conv1/kernel:0": a h5py.Dataset, ...}.
+
+    Raises:
+      ValueError: Keras writes no such file.
+    """
     import h5py
 
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no Keras weights file {path}")
-    weights = {}
+    link = file.get("model_weights", getlink=True)
+    root = file["model_weights"] if isinstance(link, h5py.HardLink) else file
+    if not isinstance(root, h5py.Group):
+        raise ValueError("model_weights must be a group")
+    datasets, seen = {}, 0
 
-    def collect(name: str, item: h5py.Group | h5py.Dataset) -> None:
+    def collect(name: str | bytes, item: h5py.Group | h5py.Dataset) -> None:
+        nonlocal seen
+        seen += 1
+        if isinstance(name, bytes):  # it is not UTF-8
+            name = name.decode(errors="backslashreplace")
+        if seen > MAX_OBJECTS or len(name) > MAX_PATH:
+            raise ValueError("it holds more, or has longer names, than a net of Keras")
+        if not isinstance(item, h5py.Dataset):
+            return
+        stored = item.id.get_create_plist()
+        whole = stored.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
+        if not whole or stored.get_external_count():
+            raise ValueError(f"{name} must be in the file in one piece, not compressed")
         # Stored as LAYER/LAYER/ARRAY:0, where LAYER itself may hold slashes.
-        if isinstance(item, h5py.Dataset):
-            layer, _, array = name.rpartition("/")
-            weights[f"{layer[: len(layer) // 2]}/{array}"] = item[()]
+        layer, _, array = name.rpartition("/")
+        half = layer[: len(layer) // 2]
+        datasets[f"{half}/{array}" if layer == f"{half}/{half}" else name] = item
 
-    try:
-        with h5py.File(path) as file:
-            file.get("model_weights", file).visititems(collect)
-    except OSError as error:
-        raise ValueError(f"{path} is not an HDF5 file: {error}") from error
-    return weights
+    root.visititems(collect)
+    return datasets
 
 
-def numbered_from_zero(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def numbered_from_zero(weights: Mapping[str, Any]) -> dict[str, Any]:
     """Renames layers that the authors left without a name: conv2d, conv2d_1, ...
 
     Keras counts them through a session: those of a second net begin at a higher number.
     """
-    unnamed = re.compile(r"(conv2d|batch_normalization)(?:_(\d+))?(/.*)")
+    unnamed = re.compile(r"(conv2d|batch_normalization)(?:_([1-9][0-9]*))?(/.*)")
     found = {name: unnamed.fullmatch(name) for name in weights}
     first: dict[str, int] = {}
     for match in filter(None, found.values()):

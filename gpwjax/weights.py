@@ -1,11 +1,15 @@
-"""One self-describing .safetensors file for a trained net."""
+"""One self-describing .safetensors file for a trained net.
+
+Whoever made a file: to read it runs no code of it, and takes memory for the arrays of
+the net that its header describes, and for no others.
+"""
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +22,28 @@ from safetensors.numpy import save as serialize
 from gpwjax.models import create_model, list_models
 
 HEADER = "gpwjax"  # the entry of the file's header that describes the net
+MAX_HEADER = 10_000_000  # bytes; the largest net's with 1000 classes has 0.2 million
+MAX_SIZE = 10_000  # pixels; beyond it a single image takes gigabytes
+MAX_MESSAGE = 20_000  # characters
+# Of arrays, as the file names them and as numpy does.
+DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+# What a file says of its net, as `create_model` takes it, and of what types it is.
+SETTINGS = {
+    "name": str,
+    "classes": int,
+    "min_channels": int | None,
+    "small_images": bool,
+    "dtype": str | None,
+    "batch_norm_momentum": float | int | None,
+    "remat": bool,
+}
+
+
+class Form(NamedTuple):
+    """What is known of an array before its numbers are read."""
+
+    shape: tuple[int, ...]
+    dtype: str
 
 
 def save(
@@ -44,23 +70,13 @@ def save(
 
     Raises:
       ValueError: the model does not come from `create_model`, the variables are not
-        its own, the number of class names is not its number of classes, or a value of
-        the metadata is not of a JSON type.
+        its own or not finite, the number of class names is not its number of classes,
+        or a value of the metadata is not of a JSON type, or not one that `load` takes.
       OSError: the file cannot be written.
     """
-    classes = [str(name) for name in classes]
-    settings = model_settings(model)
-    if len(classes) != settings["classes"]:
-        raise ValueError(
-            f"classes must name the net's {settings['classes']} classes, got "
-            f"{len(classes)} names"
-        )
-    # In C order, since safetensors writes an array's memory as it lies.
-    arrays = {n: np.asarray(a, order="C") for n, a in flatten(variables).items()}
-    check_arrays(arrays, model)
     about = {
-        "model": settings,
-        "classes": classes,
+        "model": model_settings(model),
+        "classes": [str(name) for name in classes],
         "image_size": image_size,
         **metadata,
     }
@@ -69,6 +85,11 @@ def save(
         header = {HEADER: json.dumps(about)}
     except TypeError as error:
         raise ValueError(f"metadata must be of JSON types: {error}") from error
+    check_metadata(json.loads(header[HEADER]))
+    # In C order, since safetensors writes an array's memory as it lies.
+    arrays = {n: np.asarray(a, order="C") for n, a in flatten(variables).items()}
+    check_forms({n: Form(a.shape, a.dtype.name) for n, a in arrays.items()}, model)
+    check_finite(arrays)
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -83,21 +104,76 @@ def read(path: str | os.PathLike) -> tuple[nn.Module, dict, dict[str, Any]]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is not a file of `save`, or its arrays are not the net's.
+      ValueError: it is not a file of `save`, or its arrays are not the net's or not
+        finite.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no weights file {path}")
     try:
+        check_header(path)
         with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {})[HEADER])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = create_model(**about["model"])
-        if len(about["classes"]) != model.classes or about["image_size"] < 1:
-            raise ValueError("its classes or its image size do not fit the net")
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a weights file of gpwjax: {error}") from error
-    check_arrays(arrays, model)
+            about = json.loads((file.metadata() or {}).get(HEADER, "null"))
+            check_metadata(about)
+            model = create_model(**about["model"])
+            names = file.keys()
+            # Before they are read, since they may be of any size.
+            check_forms({name: stored_form(file, name) for name in names}, model)
+            arrays = {name: file.get_tensor(name) for name in names}
+        check_finite(arrays)
+    except (SafetensorError, ValueError, TypeError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is not a weights file of gpwjax: {one_line(error)}"
+        ) from error
     return model, unflatten(arrays), about
+
+
+def check_header(path: str | os.PathLike) -> None:
+    """Raises ValueError for a file whose header is too large to be read."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > MAX_HEADER:
+        raise ValueError(f"its header must have at most {MAX_HEADER} bytes, has {size}")
+
+
+def stored_form(file: safe_open, name: str) -> Form:
+    """The form of an array in an open file."""
+    array = file.get_slice(name)
+    dtype = array.get_dtype()
+    return Form(tuple(array.get_shape()), DTYPES.get(dtype, dtype))
+
+
+def check_metadata(about: Any) -> None:
+    """Raises ValueError naming an entry that `save` does not write, or not so."""
+    settings = about.get("model") if isinstance(about, dict) else None
+    if not isinstance(settings, dict):
+        raise ValueError(f"model must be the settings of a net, got {settings!r:.200}")
+    for name, value in settings.items():
+        kind = SETTINGS.get(name, object)
+        if not isinstance(value, kind):
+            kind = getattr(kind, "__name__", kind)
+            raise ValueError(f"{name} must be of type {kind}, got {value!r:.200}")
+    classes = about.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(n, str) for n in classes):
+        raise ValueError(f"classes must be a list of names, got {classes!r:.200}")
+    if len(classes) != settings.get("classes"):
+        raise ValueError(
+            f"classes must name the net's {settings.get('classes')} classes, got "
+            f"{len(classes)} names"
+        )
+    size = about.get("image_size")
+    stored_size = about.get("stored_size", size)
+    for name, value in (("image_size", size), ("stored_size", stored_size)):
+        if type(value) is not int or not 1 <= value <= MAX_SIZE:
+            raise ValueError(
+                f"{name} must be an integer from 1 to {MAX_SIZE}, got {value!r:.200}"
+            )
+    for name, value, choices in (
+        ("dtype", settings.get("dtype"), (None, "float32", "bfloat16", "float16")),
+        ("pad", about.get("pad", False), (False, True)),
+        ("resize", about.get("resize", "bilinear"), ("bilinear", "nearest")),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {choices}, got {value!r:.200}")
 
 
 def model_settings(model: nn.Module) -> dict[str, Any]:
@@ -138,18 +214,38 @@ def expected_arrays(model: nn.Module) -> dict[str, jax.ShapeDtypeStruct]:
     return flatten(variables)
 
 
-def check_arrays(arrays: Mapping[str, Any], model: nn.Module) -> None:
-    """Raises ValueError listing all arrays missing, unknown or of another shape."""
+def check_forms(forms: Mapping[str, Form], model: nn.Module) -> None:
+    """Raises ValueError listing all arrays missing, unknown or of another form."""
     expected = expected_arrays(model)
-    problems = [f"missing: {name}" for name in expected if name not in arrays]
-    problems += [f"unknown: {name}" for name in arrays if name not in expected]
-    problems += [
-        f"{name} is {arrays[name].shape}, must be {expected[name].shape}"
-        for name in expected
-        if name in arrays and arrays[name].shape != expected[name].shape
-    ]
+    problems = [f"missing: {name}" for name in expected if name not in forms]
+    problems += [f"unknown: {name}" for name in forms if name not in expected]
+    for name in [name for name in expected if name in forms]:
+        shape, dtype = forms[name]
+        if shape != expected[name].shape:
+            problems.append(f"{name} is {shape}, must be {expected[name].shape}")
+        if dtype not in DTYPES.values():
+            allowed = ", ".join(DTYPES.values())
+            problems.append(f"{name} is of {dtype}, must be of one of {allowed}")
     if problems:
-        raise ValueError(
-            f"the arrays are not those of this {type(model).__name__}: "
-            + "; ".join(problems)
-        )
+        raise mismatch(model, problems)
+
+
+def check_finite(arrays: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError listing all arrays with a number that is not finite."""
+    names = [name for name, array in arrays.items() if not np.isfinite(array).all()]
+    if names:
+        raise ValueError(f"numbers are not finite in {', '.join(names)}")
+
+
+def mismatch(model: nn.Module, problems: Iterable[str]) -> ValueError:
+    """The error that arrays are not those of a model."""
+    return ValueError(
+        f"the arrays are not those of this {type(model).__name__}: "
+        + "; ".join(problems)
+    )
+
+
+def one_line(error: Exception) -> str:
+    """What an error says of a file: names in it may have any length and characters."""
+    text = "".join(c if c.isprintable() else "?" for c in str(error))
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]} ..."

@@ -29,20 +29,24 @@ class Tiny(nn.Module):
     batch_norm_momentum: float | None
     remat: bool = False
 
-    @nn.compact
+    def setup(self) -> None:
+        self.head = nn.Dense(self.classes)
+
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        return self.head(self.features(images, train=train)["top"].mean((1, 2)))
+
+    @nn.compact
+    def features(self, images: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         x = nn.Conv(32, (5, 5), padding="VALID", dtype=self.dtype)(images)
         norm = nn.BatchNorm(
             use_running_average=not train, momentum=0.9, dtype=self.dtype
         )
-        x = nn.relu(norm(x)).astype("float32")
-        return nn.Dense(self.classes)(x.mean((1, 2)))
+        return {"top": nn.relu(norm(x)).astype("float32")}
 
 
 class Fragile(Tiny):
     """Gives NaN for a batch with a black image."""
 
-    @nn.compact
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         brightness = images.mean((1, 2, 3), keepdims=True)
         return super().__call__(images / brightness, train=train)

@@ -1,5 +1,6 @@
 """The command `gpwjax`, as a person meets it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,10 +8,15 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+import platformdirs
 import pytest
+from PIL import Image
 
 import gpwjax
 from gpwjax.cli import main
+from gpwjax.compilation import use_compilation_cache
 
 ROOT = Path(__file__).parents[1]
 SMALL = ("summary", "mobilenet", "--image-size", "32")
@@ -166,3 +172,41 @@ def test_text_that_cannot_be_written_is_one_line():
         done = run("list", stdout=full)
     error = "error: cannot write the text: No space left on device\n"
     assert (done.returncode, done.stderr) == (1, error)
+
+
+@pytest.mark.parametrize("folder", [None, "/elsewhere"])
+def test_compiled_programs_are_kept_in_the_users_cache_or_where_jax_is_told(
+    monkeypatch, folder
+):
+    settings = {}
+    monkeypatch.setattr(jax.config, "update", settings.__setitem__)
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    if folder:
+        monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
+    use_compilation_cache()
+    set_here = settings.get("jax_compilation_cache_dir")
+    users = platformdirs.user_cache_path("gpwjax") / "xla"
+    assert set_here == (None if folder else str(users))
+    # Else programs that compile in less than a second would not be kept.
+    assert settings["jax_persistent_cache_min_compile_time_secs"] == 0.1
+
+
+@pytest.mark.slow
+def test_a_program_predicts_and_keeps_what_it_compiled(draw_variables, tmp_path):
+    model = gpwjax.create_model("mobilenet", 3, small_images=True)
+    images = np.zeros((1, 8, 8, 3), np.float32)
+    variables = draw_variables(model, images, train=False)
+    file, picture = str(tmp_path / "net.safetensors"), str(tmp_path / "a.png")
+    gpwjax.save(file, model, variables, classes=["a", "b", "c"], image_size=8)
+    Image.new("RGB", (8, 8)).save(picture)
+    cache = tmp_path / "cache"
+    done = run(
+        *("predict", file, picture, "--json"),
+        stdout=subprocess.PIPE,
+        JAX_COMPILATION_CACHE_DIR=str(cache),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    (answer,) = json.loads(done.stdout)
+    assert answer["path"] == picture
+    assert sum(p["probability"] for p in answer["predictions"]) == pytest.approx(1)
+    assert any("probabilities" in entry.name for entry in cache.iterdir())

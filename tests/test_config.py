@@ -1,6 +1,7 @@
 """The command line and its defaults."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,20 @@ def test_min_channels_takes_a_number_or_none(text, value):
     assert parse(["--min-channels", text]).min_channels == value
 
 
+def test_freeze_takes_names_in_one_value():
+    config = parse(["--init", "net.safetensors", "--freeze", "stem,block0"])
+    assert config.init == Path("net.safetensors")
+    assert config.freeze == ("stem", "block0")
+    assert parse(["--freeze", "none"]) == DIGITS
+
+
+def test_a_configuration_is_hashable_and_has_a_json_form():
+    config = Config("any", init=Path("runs/a"), freeze=("stem",))
+    assert hash(config) == hash(dataclasses.replace(config))
+    settings = json.loads(json.dumps(config.to_json()))
+    assert (settings["init"], settings["freeze"]) == ("runs/a", ["stem"])
+
+
 @pytest.mark.parametrize(
     ("args", "named"),
     [
@@ -51,6 +66,7 @@ def test_min_channels_takes_a_number_or_none(text, value):
         (["--schedule", "cosine", "--warmup-epochs", "48"], "below the 48 epochs"),
         (["--ema", "1"], "--ema must be from 0 to below 1"),
         (["--mixup", "-1"], "--mixup must be at least 0"),
+        (["--freeze", "stem,block0"], "left out without --init"),
         (["--seeds", "0"], "--seeds must be at least 1"),
     ],
 )

@@ -205,7 +205,7 @@ def test_a_weights_file_needs_no_run_and_no_order_of_the_classes(
 ):
     classifier = gpwjax.load(finished / "model.safetensors")
     order = np.random.default_rng(0).permutation(10)
-    head = classifier.variables["params"]["Dense_0"]
+    head = classifier.variables["params"]["head"]
     for name in head:
         head[name] = head[name][..., order]
     gpwjax.save(
@@ -345,7 +345,7 @@ def report_that_is_a_file(finished: Path, folder: Path) -> list[object]:
 
 def broken_net(finished: Path, folder: Path) -> list[object]:
     net = gpwjax.load(finished / "model.safetensors")
-    net.variables["params"]["Dense_0"]["bias"] += np.float32(np.nan)
+    net.variables["params"]["head"]["kernel"] += np.float32(3e38)  # overflows
     file = folder / "net.safetensors"
     gpwjax.save(file, net.model, net.variables, classes=net.classes, image_size=8)
     return [file, "--data", "digits"]

@@ -56,7 +56,7 @@ def finish(process: subprocess.Popen, status: int = 0) -> str:
 def test_a_run_leaves_all_its_files(whole):
     assert {file.name for file in whole.iterdir()} == {
         *("config.json", "origin.json", "metrics.csv", "checkpoints", "result.json"),
-        *("model.safetensors", "curves.png", "confusion.png", ".lock"),
+        *("model.safetensors", "curves.png", "confusion.png", "heatmaps.png", ".lock"),
     }
     assert [row["epoch"] for row in read_metrics(whole)] == [1, 2]
     result = json.loads((whole / "result.json").read_text())

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import gpwjax
+from gpwjax import cli
 from train import evaluate
 from train.command_line import parse
 from train.data.__main__ import read_args
@@ -26,6 +27,7 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
     assert session["maps"]["stage4"].shape == (1, 4, 4, 512)
     assert session["maps"]["top"].shape == (1, 2, 2, 1024)
     assert session["probabilities"].shape == (1, 10)
+    assert session["heat"].shape == (1, 2, 2)
     assert capsys.readouterr().out == (
         "244298\n"
         "2,329,290 parameters, 463,153,152 MACs\n"
@@ -56,6 +58,13 @@ def test_the_table_of_faults_names_tests_that_exist():
 )
 def test_the_data_commands_are_understood(command):
     read_args(command.split())
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"^gpwjax (\w+ .*)\n", "".join(b for _, b in BLOCKS), re.M)
+)
+def test_the_commands_on_trained_nets_are_understood(command):
+    cli.parser().parse_args(command.split())
 
 
 @pytest.mark.parametrize(

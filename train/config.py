@@ -39,6 +39,20 @@ MinChannels = Annotated[
     ),
 ]
 
+# Several names as one value, since tyro would take all that follows for names.
+Names = Annotated[
+    tuple[str, ...],
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="NAME,...",
+        instance_from_str=lambda text: (
+            () if text[0] == "none" else tuple(text[0].split(","))
+        ),
+        is_instance=lambda value: isinstance(value, tuple),
+        str_from_instance=lambda value: [",".join(value) or "none"],
+    ),
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
@@ -118,6 +132,12 @@ class Config:
     inputs: highest does not."""
     batch_norm_momentum: float | None = None
     """Decay of the running batch statistics (None: the paper's, 0.99 in MobileNet)."""
+    init: Path | None = None
+    """Trained net to begin with: a weights file or a run folder (None: random weights).
+    Its classifier is taken over too where the classes are the same."""
+    freeze: Names = ()
+    """Parts of the net of --init that stay as they are, such as stem,block0: weights
+    and batch statistics, which are then used in training too."""
     epochs: int = 50
     """Passes over the training images."""
     batch_size: int = 64
@@ -194,6 +214,8 @@ class Config:
 
     def _check_what_goes_together(self) -> None:
         """A setting that would do nothing is an error."""
+        rule = "left out without --init"
+        check(not self.freeze or bool(self.init), "freeze", ",".join(self.freeze), rule)
         if self.weight_decay is not None:
             check_at_least_0("weight_decay", self.weight_decay)
             rule = f"left out with --optimizer {self.optimizer}, which has none"
@@ -231,6 +253,7 @@ class Config:
         """What the result of a run depends on: all but where things are, and what is
         to be done when it fails."""
         settings = dataclasses.asdict(self)
+        settings["init"] = None if self.init is None else str(self.init)
         others = ("data_dir", "archive", "archive_digest", "run_dir", "seeds", "on_nan")
         others += ("distributed", *HOST_SETTINGS)
         return {name: v for name, v in settings.items() if name not in others}

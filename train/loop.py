@@ -30,8 +30,9 @@ from train.run_folder import (
     write_metrics,
     write_skipped,
 )
-from train.step import Metrics, TrainState, eval_step, train_step
+from train.step import Metrics, TrainState, eval_step, merged, split, train_step
 from train.stop import Stopped, StopRequest
+from train.transfer import check_head, load_source, take_over
 from train.watch import STEPS_AHEAD, LossWatch
 
 log = logging.getLogger(__name__)
@@ -55,9 +56,14 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
     if (folder / "result.json").is_file():
         log.info("the run in %s is finished", folder)
         return read_json(folder / "result.json")
+    # A run that has begun needs it no more, or checks it again.
+    is_new = not (folder / "config.json").is_file()
+    source = load_source(config) if config.init and is_new else None
     with first_host_first("load the data set"):
         dataset = load_dataset(config)
     check_trainable(dataset, config)
+    if source is not None:
+        check_head(source, dataset.classes, config.freeze)
     run = Run(config, folder, dataset, stop)
     model, counts = make_model(run)
     if is_first():
@@ -142,7 +148,9 @@ def start_state(run: Run, model: nn.Module, checkpoints: Checkpoints) -> TrainSt
     state = checkpoints.restore_latest()
     if state is None:
         log.info("compiling the net; the compilation cache keeps it for later runs")
-        return first_state(run, model)(run.keys["init"])
+        config = run.config
+        taken = take_over(config, run.dataset.classes) if config.init else None
+        return first_state(run, model)(run.keys["init"], taken)
     log.info("going on from step %d", state.step)
     return state
 
@@ -157,21 +165,25 @@ def expected_state(run: Run, model: nn.Module) -> TrainState:
 
 
 def first_state(run: Run, model: nn.Module) -> jax.stages.Wrapped:
-    """A jitted function from a random key to the state before the first step."""
+    """A jitted function from a random key to the state before the first step.
+
+    Its second argument, if any, holds variables to begin with, of some or all parts.
+    """
     size = run.config.image_size
     optimizer = make_optimizer(run.config, run.steps_per_epoch)
 
-    def init(key: jax.Array) -> TrainState:
-        variables = model.init(key, jnp.zeros((1, size, size, 3)), train=False)
+    def init(key: jax.Array, taken: dict[str, Any] | None = None) -> TrainState:
+        drawn = model.init(key, jnp.zeros((1, size, size, 3)), train=False)
+        trained, frozen = split(merged(drawn, taken or {}), run.config.freeze)
         state = TrainState.create(
             apply_fn=model.apply,
-            params=variables["params"],
             tx=optimizer,
-            batch_stats=variables["batch_stats"],
             metrics=Metrics.zero(),
+            frozen=frozen,
+            **trained,
         )
         # A copy, since the step overwrites both the variables and their mean.
-        ema = jax.tree.map(jnp.copy, state.variables) if run.config.ema else None
+        ema = jax.tree.map(jnp.copy, trained) if run.config.ema else None
         return state.replace(step=jnp.zeros((), jnp.int32), ema=ema)
 
     # It runs once, so the quickest to compile is best: 3 s instead of 13.

@@ -14,11 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 import gpwjax
+from gpwjax import explain
 from train.hosts import is_first
 from train.run import Run
 from train.run_folder import PACKAGES, write_text
 from train.step import TrainState
 
+HEATMAPS = 12  # images of heatmaps.png
 MAX_NUMBERS = 40  # classes up to which a confusion matrix shows its numbers
 
 
@@ -76,12 +78,28 @@ def write_report(
         data=data.name,
         **{name: result[name] for name in ("test_accuracy", "params", "macs")},
     )
+    draw_heatmaps(run, run.folder / "heatmaps.png")
     plot_curves(rows, result["best_epoch"], run.folder / "curves.png")
     plot_confusion(
         data.labels[data.test], predicted, data.classes, run.folder / "confusion.png"
     )
     write_text(run.folder / "result.json", json.dumps(result, indent=2))
     return result
+
+
+def draw_heatmaps(run: Run, file: Path) -> None:
+    """Where in the first test images the net sees the class that it finds."""
+    data = run.dataset
+    classifier = gpwjax.load(run.folder / "model.safetensors")
+    drawn = [
+        explain.draw(
+            classifier,
+            np.asarray(data.images[index]),
+            f"true class: {data.classes[data.labels[index]]}",
+        )
+        for index in data.test[:HEATMAPS]
+    ]
+    explain.write(drawn, file)
 
 
 def plot_curves(rows: Sequence[dict[str, Any]], best_epoch: int, file: Path) -> None:

@@ -1,11 +1,13 @@
 """One step of training or evaluation: pure and jitted."""
 
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import linen as nn
 from flax import struct
 from flax.training import train_state
 
@@ -44,27 +46,81 @@ class Metrics(struct.PyTreeNode):
 
 
 class TrainState(train_state.TrainState):
-    """Parameters, optimizer state and step, and three things more.
+    """Parameters, optimizer state and step, and four things more.
 
     Attributes:
-      batch_stats: running means and variances of batch normalisation.
+      params: those that are trained.
+      batch_stats: running means and variances of batch normalisation, where it is
+        trained.
       metrics: of the steps of this epoch so far.
-      ema: running mean of `variables`; None: none is kept.
+      ema: running mean of `trained`; None: none is kept.
+      frozen: the variables that stay as they are.
     """
 
     batch_stats: Any
     metrics: Metrics
     ema: dict[str, Any] | None = None
+    frozen: dict[str, Any] = struct.field(default_factory=dict)
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The variables that the last step changed."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
 
     @property
     def variables(self) -> dict[str, Any]:
         """Those of the net after the last step."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        return merged(self.trained, self.frozen)
 
     @property
     def tested_variables(self) -> dict[str, Any]:
         """What is validated, tested and saved: the running mean where there is one."""
-        return self.variables if self.ema is None else self.ema
+        trained = self.trained if self.ema is None else self.ema
+        return merged(trained, self.frozen)
+
+
+def merged(variables: Mapping, others: Mapping) -> dict[str, Any]:
+    """Variables with the parts of others in the place of theirs, or added to them."""
+    return {kind: parts | others.get(kind, {}) for kind, parts in variables.items()}
+
+
+def split(variables: Mapping, names: Collection[str]) -> tuple[dict, dict]:
+    """The variables without and of the parts of these names; `merged` joins them.
+
+    With a part goes its batch normalisation: with stem, stem_norm.
+    """
+
+    def is_named(part: str) -> bool:
+        return part in names or part.removesuffix("_norm") in names
+
+    return tuple(
+        {
+            kind: {part: x for part, x in parts.items() if is_named(part) == named}
+            for kind, parts in variables.items()
+        }
+        for named in (False, True)
+    )
+
+
+def with_fixed_norms(parts: Collection[str]) -> Callable[..., Any]:
+    """Has batch normalisation in these parts of a net use its running statistics.
+
+    As in the test, since these do not follow the batches' there. It is an interceptor
+    for `nn.intercept_methods`.
+    """
+
+    def intercept(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        if (
+            hasattr(module, "use_running_average")
+            and context.method_name == "__call__"
+            and not parts.isdisjoint(module.path[:1])
+        ):
+            fixed = module.clone(parent=None, use_running_average=True)
+            return fixed.apply(module.variables, *args, **kwargs)
+        return call(*args, **kwargs)
+
+    return intercept
 
 
 @partial(jax.jit, donate_argnames="state", static_argnames="config")
@@ -90,23 +146,10 @@ def train_step(
     images = augment(images, augment_key, config.augmentation, config.image_size)
     images, share = mix(images, mix_key, config.mixup, config.cutmix)
 
-    def mean_loss(params: Any) -> tuple[jax.Array, tuple]:
-        logits, updated = state.apply_fn(
-            {"params": params, "batch_stats": state.batch_stats},
-            images,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": dropout_key},
-        )
-        classes = logits.shape[-1]
-        targets = make_targets(labels, share, classes, config.label_smoothing)
-        losses = optax.softmax_cross_entropy(logits, targets)
-        correct = logits.argmax(-1) == targets.argmax(-1)
-        return losses.mean(), (losses, correct, updated["batch_stats"])
-
-    (loss, (losses, correct, batch_stats)), grads = jax.value_and_grad(
-        mean_loss, has_aux=True
-    )(state.params)
+    smoothing = config.label_smoothing
+    (loss, (losses, correct, batch_stats)), grads = loss_gradient(
+        state, images, labels, share, dropout_key, smoothing
+    )
     loss = jnp.where(jnp.isfinite(optax.tree.norm(grads)), loss, jnp.nan)
     metrics = state.metrics.add(losses, correct)
     new = state.apply_gradients(grads=grads, batch_stats=batch_stats, metrics=metrics)
@@ -117,15 +160,55 @@ def train_step(
     return new, loss
 
 
+def loss_gradient(
+    state: TrainState,
+    images: jax.Array,
+    labels: jax.Array,
+    share: jax.Array,
+    key: jax.Array,
+    smoothing: float,
+) -> tuple[tuple[jax.Array, tuple[jax.Array, jax.Array, dict]], dict]:
+    """The mean loss of a batch and its gradient.
+
+    Args:
+      images: (N, H, W, 3) as the net sees them.
+      labels, share, smoothing: as `make_targets` has them.
+      key: of the dropout.
+
+    Returns:
+      (mean loss, (losses (N,), which answers were right (N,), the new batch
+      statistics)), gradient.
+    """
+
+    def mean_loss(params: Any) -> tuple[jax.Array, tuple]:
+        logits, updated = state.apply_fn(
+            state.replace(params=params).variables,
+            images,
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": key},
+        )
+        batch_stats = {part: updated["batch_stats"][part] for part in state.batch_stats}
+        targets = make_targets(labels, share, logits.shape[-1], smoothing)
+        losses = optax.softmax_cross_entropy(logits, targets)
+        correct = logits.argmax(-1) == targets.argmax(-1)
+        return losses.mean(), (losses, correct, batch_stats)
+
+    frozen = set(state.frozen.get("params", ()))
+    # Around the gradient too: with `remat` it applies the net once more.
+    with nn.intercept_methods(with_fixed_norms(frozen)):
+        return jax.value_and_grad(mean_loss, has_aux=True)(state.params)
+
+
 def averaged(state: TrainState, decay: float) -> dict[str, Any] | None:
-    """The running mean of the variables after a step; None where `decay` is 0.
+    """The running mean of what is trained, after a step; None where `decay` is 0.
 
     In the first steps it forgets more quickly: else it would be of the first weights.
     """
     if not decay:
         return None
     decay = jnp.minimum(decay, (1 + state.step) / (10 + state.step))
-    return optax.incremental_update(state.variables, state.ema, 1 - decay)
+    return optax.incremental_update(state.trained, state.ema, 1 - decay)
 
 
 @partial(jax.jit, static_argnames=("image_size", "augmentation"))

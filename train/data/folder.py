@@ -42,7 +42,7 @@ def source(root: Path) -> Source:
             for split, folder in split_folders.items()
         }
         skipped = left_out(root, split_folders)
-    except OSError as error:
+    except (OSError, RecursionError) as error:
         raise RunError(f"cannot list the images in {root}: {error}") from error
     present = {label for _, label in splits[first]}
     for name, label in labels.items():

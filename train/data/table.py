@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,8 +12,14 @@ from train.data.folder import SPLIT_NAMES, printable
 from train.data.images import file_stamp, read_image
 from train.data.source import Source, consecutive, digest_of
 
+MAX_BYTES = 100_000_000  # of a table, some two million images
 
-@dataclasses.dataclass(frozen=True)
+# For messages: a value may be of any length.
+short = reprlib.Repr()
+short.maxlist, short.maxstring = 20, 200
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Row:
     """One image of a table; `split` is train, val, test, or all where it has none."""
 
@@ -30,6 +37,9 @@ def source(file: Path) -> Source:
       RunError: the file cannot be read, or a line of it is wrong.
     """
     try:
+        size = file.stat().st_size
+        if size > MAX_BYTES:
+            raise RunError(f"is too large: {size} bytes, at most {MAX_BYTES}")
         content = file.read_bytes()
         rows, repeats = without_repeats(read_table(content), file.parent)
         splits = split_rows(rows)
@@ -65,7 +75,7 @@ def read_table(content: bytes) -> list[Row]:
     if columns["path"] != 1 or columns["label"] != 1 or columns["split"] > 1:
         raise RunError(
             f"line {line}: must name the columns path and label, and may name split, "
-            f"each once and separated by commas, got {header}"
+            f"each once and separated by commas, got {short.repr(header)}"
         )
     rows = [to_row(line, header, values) for line, values in lines]
     if not rows:
@@ -74,7 +84,8 @@ def read_table(content: bytes) -> list[Row]:
     if 0 < len(without) < len(rows):
         row = without[0]
         raise RunError(
-            f"line {row.line}: has no split, other lines have one: {row.path!r}"
+            f"line {row.line}: has no split, other lines have one: "
+            f"{short.repr(row.path)}"
         )
     return rows
 
@@ -88,18 +99,18 @@ def to_row(line: int, header: Sequence[str], values: Sequence[str]) -> Row:
     if len(values) != len(header):
         raise RunError(
             f"line {line}: has {len(values)} values for {len(header)} columns (one "
-            f"that holds a comma must be in quotes): {values}"
+            f"that holds a comma must be in quotes): {short.repr(values)}"
         )
     by_column = dict(zip(header, values, strict=True))
     for name in ("path", "label"):
         if not by_column[name]:
-            raise RunError(f"line {line}: the {name} is empty: {values}")
+            raise RunError(f"line {line}: the {name} is empty: {short.repr(values)}")
     name = by_column.get("split", "")
     split = SPLIT_NAMES.get(name.lower()) if name else "all"
     if split is None:
         raise RunError(
             f"line {line}: the split must be one of {', '.join(SPLIT_NAMES)}, got "
-            f"{name!r}"
+            f"{short.repr(name)}"
         )
     return Row(line, by_column["path"], by_column["label"], split)
 
@@ -145,8 +156,8 @@ def without_repeats(
             value, before = getattr(row, name), getattr(known, name)
             if value != before:
                 raise RunError(
-                    f"line {row.line}: {row.path!r} has {name} {value!r}, on line "
-                    f"{known.line} {before!r}"
+                    f"line {row.line}: {short.repr(row.path)} has {name} "
+                    f"{short.repr(value)}, on line {known.line} {short.repr(before)}"
                 )
         if known is not row:
             repeats.append((row.path, f"line {row.line} repeats line {known.line}"))

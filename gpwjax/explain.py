@@ -1,0 +1,175 @@
+"""Where in an image a net sees a class: class activation maps.
+
+Zhou, Khosla, Lapedriza, Oliva, Torralba: Learning Deep Features for Discriminative
+Localization, arXiv 1512.04150 (CAM); Selvaraju, Cogswell, Das, Vedantam, Parikh, Batra:
+Grad-CAM, arXiv 1610.02391.
+"""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from PIL import Image, ImageDraw, ImageFont
+
+from gpwjax.inference import Classifier, fit, in_batches
+
+CELL = 256  # height and width of a drawn image, pixels
+CAPTION = 52  # height of the two lines above it, pixels
+# Matplotlib's viridis at nine equal steps: perceptually uniform.
+VIRIDIS = np.array(
+    [
+        (68, 1, 84),
+        (71, 45, 123),
+        (59, 82, 139),
+        (44, 114, 142),
+        (33, 145, 140),
+        (39, 173, 129),
+        (92, 200, 99),
+        (170, 220, 50),
+        (253, 231, 37),
+    ]
+)
+
+
+def class_activation_map(
+    classifier: Classifier,
+    images: np.ndarray | Iterable[np.ndarray],
+    class_index: int | Sequence[int] | None = None,
+) -> np.ndarray:
+    """How much each place of an image speaks for a class: (N, h, w) float32 in [0, 1].
+
+    By Grad-CAM (Selvaraju et al., section 3) at the net's last feature map, of h x w
+    pixels: its channels are summed, each weighted by the mean gradient of the class's
+    logit. What speaks against the class is 0 and the largest value of an image 1; where
+    nothing speaks for the class all is 0. The logit is taken less the mean of all
+    logits (ours, not the papers'): what they have in common changes no probability, yet
+    would rule the map.
+
+    For a net that ends in global pooling and one linear layer, all but MobileNet V3, it
+    is the positive part of the class activation map of Zhou et al., section 2.
+
+    Args:
+      images: N >= 1 images as `Classifier.predict` takes them.
+      class_index: the number of the class, one for all images or one for each; None:
+        the class that the net finds most probable.
+
+    Raises:
+      ValueError: there are no images, one is not (H, W, 3) or of another dtype, or a
+        class index is not a number of the net's classes.
+    """
+    images = list(images)
+    if not images:
+        raise ValueError("images must be at least one, got none")
+    if class_index is None:
+        class_index = classifier.predict(images).argmax(-1)
+    classes = as_class_indices(class_index, len(images), len(classifier.classes))
+    prepared = np.stack([classifier.prepare(image) for image in images])
+    run = partial(grad_cam, classifier.model, classifier.variables)
+    evidence = in_batches(run, prepared, classes)
+    most = evidence.max((1, 2), keepdims=True)
+    return evidence / np.where(most > 0, most, 1)
+
+
+def as_class_indices(class_index: Any, images: int, classes: int) -> np.ndarray:
+    """A class index, or one for each image, as (N,) int32.
+
+    Raises:
+      ValueError: they are not that.
+    """
+    indices = np.asarray(class_index)
+    if indices.shape not in ((), (images,)) or indices.dtype.kind not in "iu":
+        raise ValueError(
+            f"class_index must be an integer or {images} of them, one for each image, "
+            f"got {class_index!r}"
+        )
+    if indices.min() < 0 or indices.max() >= classes:
+        raise ValueError(
+            f"class_index must be from 0 to {classes - 1}, got {class_index!r}"
+        )
+    return np.broadcast_to(indices, images).astype(np.int32)
+
+
+@partial(jax.jit, static_argnames="model")
+def grad_cam(
+    model: nn.Module, variables: dict, images: jax.Array, classes: jax.Array
+) -> jax.Array:
+    """Images (N, H, W, 3) and class indices (N,) -> maps (N, h, w), at least 0."""
+    maps = model.apply(variables, images, train=False, method="features")
+
+    def class_logits(top: jax.Array) -> jax.Array:
+        """The sum of the images' logits, of which each depends on its image alone."""
+
+        def replace_features(
+            call: Callable, args: Any, kwargs: Any, context: Any
+        ) -> Any:
+            if context.method_name == "features":
+                return {"top": top}
+            return call(*args, **kwargs)
+
+        with nn.intercept_methods(replace_features):
+            logits = model.apply(variables, images, train=False)
+        return (logits[jnp.arange(len(classes)), classes] - logits.mean(-1)).sum()
+
+    top = maps["top"].astype(jnp.float32)
+    weights = jax.grad(class_logits)(top).mean((1, 2), keepdims=True)
+    return nn.relu((weights * top).sum(-1))
+
+
+def draw(
+    classifier: Classifier,
+    image: np.ndarray,
+    title: str,
+    class_index: int | None = None,
+) -> Image.Image:
+    """An image as the net sees it, and its class activation map over it; above them the
+    class with its probability, and the title.
+
+    Args:
+      image: as one of those that `Classifier.predict` takes.
+      class_index: as in `class_activation_map`.
+    """
+    (probabilities,) = classifier.predict([image])
+    number = int(probabilities.argmax()) if class_index is None else class_index
+    (heat,) = class_activation_map(classifier, [image], number)
+    seen = fit(classifier.prepare(image), CELL)
+    row = Image.new("RGB", (2 * CELL, CAPTION + CELL), "white")
+    row.paste(as_picture(seen), (0, CAPTION))
+    row.paste(as_picture((seen + colour(heat)) / 2), (CELL, CAPTION))
+    caption = f"{classifier.classes[number]} {probabilities[number]:.1%}\n{title}"
+    font = ImageFont.load_default(size=16)
+    ImageDraw.Draw(row).text((4, 6), caption, "black", font)
+    return row
+
+
+def colour(heat: np.ndarray) -> np.ndarray:
+    """A map (h, w) of values in [0, 1] as colours (CELL, CELL, 3) in [0, 1]."""
+    smooth = Image.fromarray(heat).resize((CELL, CELL), Image.Resampling.BILINEAR)
+    steps = np.linspace(0, 1, len(VIRIDIS))
+    channels = [np.interp(smooth, steps, channel) for channel in VIRIDIS.T]
+    return np.stack(channels, -1) / 255
+
+
+def as_picture(image: np.ndarray) -> Image.Image:
+    """An image (H, W, 3) of floats in [0, 1]."""
+    return Image.fromarray(np.round(255 * image).astype(np.uint8))
+
+
+def write(rows: Sequence[Image.Image], file: Path) -> None:
+    """Writes pictures of one size, one below the other, to a .png file.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    width, height = rows[0].size
+    whole = Image.new("RGB", (width, height * len(rows)))
+    for number, row in enumerate(rows):
+        whole.paste(row, (0, number * height))
+    picture = io.BytesIO()  # so that a file is whole or as it was
+    whole.save(picture, "PNG")
+    file.write_bytes(picture.getvalue())

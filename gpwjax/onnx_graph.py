@@ -1,0 +1,445 @@
+"""A net as an ONNX graph.
+
+The net is traced with each of its layers as one operation; what JAX shows between them
+(activations, sums, the interleave, pooling: fifteen kinds of operation) becomes ONNX
+nodes one by one. So a net has one definition, and its graph follows it.
+
+JAX's arrays of images are (C, N, H, W), or rows (C, N * H * W); ONNX wants
+(N, C, H, W). What only reshapes and transposes between these is no node: a `Value`
+knows which axes of its ONNX tensor each of its dimensions is made of.
+"""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import ml_dtypes
+import numpy as np
+import onnx
+from flax import linen as nn
+from jax.core import ShapedArray
+from jax.extend.core import Literal, Primitive
+from onnx import TensorProto, helper, numpy_helper
+
+from gpwjax.conv import Conv
+from gpwjax.depthwise import Depthwise
+from gpwjax.layers import BatchNorm
+from gpwjax.pointwise import GroupedPointwise
+
+OPSET = 18
+IR_VERSION = 10  # what onnxruntime of 2024 reads
+BINARY = {"add": "Add", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min"}
+
+layer_p = Primitive("layer")  # stands for a module in the traced program
+
+
+@layer_p.def_abstract_eval
+def _(x: ShapedArray, *, number: int, shape: tuple[int, ...]) -> ShapedArray:
+    return ShapedArray(shape, x.dtype)
+
+
+@dataclasses.dataclass(eq=False)
+class Axis:
+    """An axis, or a part of one; equal only to itself."""
+
+    size: int
+
+
+Axes = Sequence[Axis]  # the first one outermost
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """An array of the traced program.
+
+    Attributes:
+      name: of the ONNX tensor that holds it.
+      axes: of the tensor, (N, C, H, W); an empty one has size 1.
+      dims: of JAX's array; an empty one is the same everywhere along it.
+    """
+
+    name: str
+    axes: tuple[Axes, ...]
+    dims: tuple[Axes, ...]
+
+
+class Graph:
+    """ONNX nodes and their constants."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: dict[str, np.ndarray] = {}
+
+    def constant(self, array: np.ndarray) -> str:
+        """Adds a constant; its name."""
+        name = f"constant{len(self.constants)}"
+        self.constants[name] = array
+        return name
+
+    def number(self, value: float) -> str:
+        return self.constant(np.float32(value))
+
+    def node(
+        self, kind: str, *inputs: str, result: str | None = None, **attributes: Any
+    ) -> str:
+        """Adds a node; the name of its result."""
+        name = result or f"{kind.lower()}{len(self.nodes)}"
+        node = helper.make_node(kind, inputs, [name], name=name, **attributes)
+        self.nodes.append(node)
+        return name
+
+    def float32(self, name: str) -> str:
+        return self.node("Cast", name, to=TensorProto.FLOAT)
+
+
+def serialize(
+    graph: Graph,
+    *,
+    images: Sequence[int | None],
+    uint8: bool,
+    classes: int,
+    weights: str,
+    metadata: str,
+) -> bytes:
+    """The ONNX file of a graph from `images` to `probabilities`.
+
+    Args:
+      graph: all nodes.
+      images: shape of the images, None for any N.
+      uint8: whether they are uint8, else float32.
+      classes: number of classes.
+      weights: dtype of the large constants in the file, "float32" or "bfloat16".
+      metadata: stored under the key `gpwjax`.
+    """
+    nodes, tensors = list(graph.nodes), []
+    for name, array in graph.constants.items():
+        if weights == "bfloat16" and array.dtype == np.float32 and array.ndim:
+            rounded = array.astype(ml_dtypes.bfloat16)
+            tensors.append(numpy_helper.from_array(rounded, f"{name}_{weights}"))
+            cast = {"to": TensorProto.FLOAT, "name": f"{name}_cast"}
+            nodes.insert(
+                0, helper.make_node("Cast", [tensors[-1].name], [name], **cast)
+            )
+        else:
+            tensors.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
+    kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
+    shape = ["N" if size is None else size for size in images]
+    made = helper.make_graph(
+        nodes,
+        "gpwjax",
+        [helper.make_tensor_value_info("images", kind, shape)],
+        [
+            helper.make_tensor_value_info(
+                "probabilities", TensorProto.FLOAT, ["N", classes]
+            )
+        ],
+        tensors,
+    )
+    model = helper.make_model(
+        made,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="gpwjax",
+    )
+    helper.set_model_props(model, {"gpwjax": metadata})
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString()
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A module of the net and its own variables."""
+
+    module: nn.Module
+    variables: Mapping
+
+    def array(self, name: str, collection: str = "params") -> np.ndarray:
+        return np.asarray(self.variables[collection][name], np.float32)
+
+
+def make_graph(
+    model: nn.Module, variables: Mapping, images: str, size: int, graph: Graph
+) -> str:
+    """Adds a net to a graph.
+
+    Args:
+      model: as of `create_model`, computing in float32.
+      variables: its own.
+      images: name of a tensor (N, size, size, 3) of floats in [0, 1].
+      size: height and width of the images.
+      graph: what the nodes are added to.
+
+    Returns:
+      The name of the logits (N, classes).
+
+    Raises:
+      NotImplementedError: the net computes something that has no translation yet.
+    """
+    traced, layers = trace(model, variables, size)
+    n, h, w, c = map(Axis, traced.in_avals[0].shape)
+    name = graph.node("Transpose", images, perm=[0, 3, 1, 2])
+    axes, dims = ([(axis,) for axis in of] for of in ((n, c, h, w), (n, h, w, c)))
+    image = Value(name, tuple(axes), tuple(dims))
+    (logits,) = Translation(graph, layers, traced.jaxpr).run(traced.jaxpr, [image])
+    return graph.node("Flatten", logits.name)
+
+
+def trace(model: nn.Module, variables: Mapping, size: int) -> tuple[Any, list[Layer]]:
+    """The program of a net in which each layer is one operation, and the layers."""
+    images = jax.ShapeDtypeStruct((2, size, size, 3), np.float32)
+    _, state = jax.eval_shape(
+        lambda x: model.apply(
+            variables,
+            x,
+            train=False,
+            capture_intermediates=True,
+            mutable="intermediates",
+        ),
+        images,
+    )
+    layers = []
+
+    def record(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
+        module = context.module
+        if context.method_name != "__call__" or not is_layer(module):
+            return call(*args, **kwargs)
+        shapes = state["intermediates"]
+        for part in module.path:
+            shapes = shapes[part]
+        layers.append(Layer(module.clone(parent=None), module.variables))
+        (shape,) = shapes["__call__"]
+        return layer_p.bind(*args, number=len(layers) - 1, shape=shape.shape)
+
+    with nn.intercept_methods(record):
+        traced = jax.make_jaxpr(lambda x: model.apply(variables, x, train=False))(
+            images
+        )
+    return traced, layers
+
+
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module is one operation of the traced program."""
+    return isinstance(
+        module, Conv | Depthwise | GroupedPointwise | BatchNorm | nn.Dense
+    )
+
+
+class Translation:
+    """Adds the operations of a traced program to a graph, one by one."""
+
+    def __init__(self, graph: Graph, layers: Sequence[Layer], jaxpr: Any):
+        self.graph, self.layers = graph, layers
+        read = (x for e in jaxpr.eqns for x in e.invars if not isinstance(x, Literal))
+        self.reads = Counter(map(id, read))
+
+    def run(self, jaxpr: Any, inputs: Sequence[Value]) -> list[Value]:
+        """The results of a program for these inputs."""
+        values: dict[Any, Value] = dict(zip(jaxpr.invars, inputs, strict=True))
+
+        def value(x: Any) -> Value | float:
+            return x.val if isinstance(x, Literal) else values[x]
+
+        for eqn in jaxpr.eqns:
+            # Functions within the program: activations, jitted or with own gradients.
+            inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
+            operands = [value(x) for x in eqn.invars]
+            if inner is not None:
+                results = self.run(getattr(inner, "jaxpr", inner), operands)
+            else:
+                results = [self.operation(eqn, operands)]
+            values.update(zip(eqn.outvars, results, strict=True))
+        return [value(x) for x in jaxpr.outvars]
+
+    def operation(self, eqn: Any, operands: list[Any]) -> Value:
+        name, shape = eqn.primitive.name, eqn.outvars[0].aval.shape
+        x = operands[0]
+        if name in BINARY:
+            return self.binary(BINARY[name], *operands)
+        match name:
+            case "layer":
+                only = self.reads[id(eqn.invars[0])] == 1
+                return self.layer(self.layers[eqn.params["number"]], x, shape, only)
+            case "logistic":
+                return dataclasses.replace(x, name=self.graph.node("Sigmoid", x.name))
+            case "reshape":
+                return self.reshape(x, shape)
+            case "transpose":
+                dims = tuple(x.dims[i] for i in eqn.params["permutation"])
+                return dataclasses.replace(x, dims=dims)
+            case "squeeze":
+                removed = eqn.params["dimensions"]
+                dims = tuple(d for i, d in enumerate(x.dims) if i not in removed)
+                return dataclasses.replace(x, dims=dims)
+            case "broadcast_in_dim":
+                places = dict(
+                    zip(eqn.params["broadcast_dimensions"], x.dims, strict=True)
+                )
+                dims = tuple(places.get(i, ()) for i in range(len(shape)))
+                return dataclasses.replace(x, dims=dims)
+            case "concatenate":
+                return self.concatenate(operands, eqn.params["dimension"])
+            case "reduce_sum":
+                return self.sum(x, eqn.params["axes"])
+            case "reduce_window_sum":
+                return self.sum_windows(x, **eqn.params)
+        raise NotImplementedError(f"no translation of the operation {name}")
+
+    def binary(self, kind: str, x: Any, y: Any) -> Value:
+        """An operation on two values, or on a value and a number."""
+        names = [
+            z.name if isinstance(z, Value) else self.graph.number(z) for z in (x, y)
+        ]
+        name = self.graph.node(kind, *names)
+        if not (isinstance(x, Value) and isinstance(y, Value)):
+            return dataclasses.replace(x if isinstance(x, Value) else y, name=name)
+        return Value(
+            name,
+            tuple(a or b for a, b in zip(x.axes, y.axes, strict=True)),
+            tuple(a or b for a, b in zip(x.dims, y.dims, strict=True)),
+        )
+
+    def reshape(self, x: Value, shape: Sequence[int]) -> Value:
+        """Other dimensions of the same axes, some of which may have to be split."""
+        left = [axis for dim in x.dims for axis in dim]
+        dims, parts = [], {}
+        for size in shape:
+            dim: list[Axis] = []
+            while (product := size_of(dim)) < size:
+                axis = left.pop(0)
+                if product * axis.size > size:
+                    outer = Axis(size // product)
+                    parts[axis] = outer, Axis(axis.size // outer.size)
+                    axis, rest = parts[axis]
+                    left.insert(0, rest)
+                dim.append(axis)
+            dims.append(tuple(dim))
+        axes = tuple(
+            tuple(part for axis in group for part in parts.get(axis, (axis,)))
+            for group in x.axes
+        )
+        return self.in_order(Value(x.name, axes, tuple(dims)))
+
+    def in_order(self, x: Value) -> Value:
+        """Moves channels in memory where a dimension has their parts in another order:
+        the interleave."""
+        channels = x.axes[1]
+        order = next((dim for dim in x.dims if set(dim) == set(channels)), channels)
+        if order == channels:
+            return x
+        numbers = np.arange(size_of(channels))
+        numbers = numbers.reshape([axis.size for axis in channels])
+        numbers = numbers.transpose([channels.index(axis) for axis in order]).ravel()
+        name = self.graph.node("Gather", x.name, self.graph.constant(numbers), axis=1)
+        return Value(name, (x.axes[0], order, *x.axes[2:]), x.dims)
+
+    def concatenate(self, values: Sequence[Value], dimension: int) -> Value:
+        first = values[0]
+        place = first.axes.index(first.dims[dimension])
+        name = self.graph.node("Concat", *(x.name for x in values), axis=place)
+        size = sum(size_of(x.axes[place]) for x in values)
+        return replace_axis(first, place, Axis(size), name)
+
+    def sum(self, x: Value, dimensions: Sequence[int]) -> Value:
+        """The sum over some dimensions, whose axes stay, with size 1."""
+        summed = {axis for i in dimensions for axis in x.dims[i]}
+        places = [i for i, axes in enumerate(x.axes) if axes and set(axes) <= summed]
+        axes = self.graph.constant(np.int64(places))
+        name = self.graph.node("ReduceSum", x.name, axes, keepdims=1)
+        return Value(
+            name,
+            tuple(() if i in places else axes for i, axes in enumerate(x.axes)),
+            tuple(dim for i, dim in enumerate(x.dims) if i not in dimensions),
+        )
+
+    def sum_windows(
+        self,
+        x: Value,
+        window_dimensions: Sequence[int],
+        window_strides: Sequence[int],
+        **_: Any,
+    ) -> Value:
+        """The sums of windows of height and width."""
+        windows = dict(zip(x.dims, window_dimensions, strict=True))
+        strides = dict(zip(x.dims, window_strides, strict=True))
+        height, width = x.axes[2:]
+        shape = [windows[height], windows[width]]
+        name = self.graph.node(
+            "AveragePool",
+            x.name,
+            kernel_shape=shape,
+            strides=[strides[height], strides[width]],
+        )
+        count = self.graph.number(math.prod(shape))
+        for place in (2, 3):
+            axis = Axis(size_of(x.axes[place]) // strides[x.axes[place]])
+            x = replace_axis(x, place, axis, x.name)
+        return dataclasses.replace(x, name=self.graph.node("Mul", name, count))
+
+    def layer(self, layer: Layer, x: Value, shape: Sequence[int], only: bool) -> Value:
+        """A module's result, of this shape; `only`: nothing else reads its input."""
+        channel = x.dims.index(x.axes[1])  # the dimension of the channels
+        if isinstance(layer.module, BatchNorm):
+            return dataclasses.replace(x, name=self.norm(layer, x.name, only))
+        kernel, attributes = convolution_of(layer)
+        bias = np.zeros(len(kernel), np.float32)
+        if "bias" in layer.variables["params"]:
+            bias = layer.array("bias")
+        constants = map(self.graph.constant, (kernel, bias))
+        name = self.graph.node("Conv", x.name, *constants, **attributes)
+        y = replace_axis(x, 1, Axis(shape[channel]), name)
+        for place in (2, 3) if len(shape) == 4 else ():
+            if shape[place] != size_of(x.axes[place]):
+                y = replace_axis(y, place, Axis(shape[place]), name)
+        return y
+
+    def norm(self, layer: Layer, name: str, only: bool) -> str:
+        """Batch normalisation, as part of the convolution before it where there is
+        one that nothing else reads."""
+        mean, var = (layer.array(n, "batch_stats") for n in ("mean", "var"))
+        factor = layer.array("scale") / np.sqrt(var + layer.module.epsilon)
+        offset = layer.array("bias") - factor * mean
+        before = self.graph.nodes[-1]
+        if only and before.op_type == "Conv" and before.output[0] == name:
+            kernel, bias = before.input[1:]
+            constants = self.graph.constants
+            constants[kernel] = constants[kernel] * factor[:, None, None, None]
+            constants[bias] = constants[bias] * factor + offset
+            return name
+        columns = (array[:, None, None] for array in (factor, offset))
+        factor, offset = map(self.graph.constant, columns)
+        return self.graph.node("Add", self.graph.node("Mul", name, factor), offset)
+
+
+def size_of(axes: Axes) -> int:
+    return math.prod(axis.size for axis in axes)
+
+
+def replace_axis(x: Value, place: int, axis: Axis, name: str) -> Value:
+    """Another axis of a tensor in the place of one, and of the dimension of that."""
+    old, new = x.axes[place], (axis,)
+    axes = (*x.axes[:place], new, *x.axes[place + 1 :])
+    return Value(name, axes, tuple(new if dim == old else dim for dim in x.dims))
+
+
+def convolution_of(layer: Layer) -> tuple[np.ndarray, dict[str, Any]]:
+    """The kernel (features, inputs of a group, k, k) and attributes of a Conv node."""
+    module = layer.module
+    match module:
+        case nn.Dense():
+            return layer.array("kernel").T[:, :, None, None], {}
+        case GroupedPointwise():
+            kernel = layer.array("kernel").transpose(0, 2, 1)
+            kernel = kernel.reshape(-1, kernel.shape[2])
+            return kernel[:, :, None, None], {"group": module.groups}
+    kernel = layer.array("kernel").transpose(3, 2, 0, 1)
+    (top, bottom), (left, right) = module.padding
+    attributes = {
+        "pads": [top, left, bottom, right],
+        "strides": [module.stride, module.stride],
+    }
+    if isinstance(module, Depthwise):
+        attributes["group"] = len(kernel)
+    return kernel, attributes

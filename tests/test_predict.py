@@ -1,0 +1,271 @@
+"""gpwjax predict: from picture files to lines."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpwjax import Classifier, create_model, load, mobilenet, predict, save
+from gpwjax.cli import main
+from gpwjax.pictures import read_image
+
+CLASSES = ["cat", "dog", "giraffe"]
+
+
+@pytest.fixture(scope="module")
+def net(draw_variables, tmp_path_factory) -> Iterator[tuple[Path, Classifier]]:
+    """A net of one stage, for images of 8x8 pixels: its file, and loaded from it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mobilenet, "STAGES", mobilenet.STAGES[1:2])
+        model = create_model("mobilenet", 3, small_images=True)
+        images = np.zeros((1, 8, 8, 3), np.float32)
+        variables = draw_variables(model, images, train=False)
+        file = tmp_path_factory.mktemp("run") / "model.safetensors"
+        save(file, model, variables, classes=CLASSES, image_size=8)
+        yield file, load(file)
+
+
+@pytest.fixture(scope="module")
+def weights(net) -> Path:
+    return net[0]
+
+
+@pytest.fixture(scope="module")
+def classifier(net) -> Classifier:
+    return net[1]
+
+
+@pytest.fixture
+def program(classifier, weights, monkeypatch) -> None:
+    """Quick: the net is compiled already. And it leaves the user's cache alone."""
+    monkeypatch.setattr("gpwjax.cli.use_compilation_cache", lambda: None)
+    files = {weights: classifier}
+    monkeypatch.setattr("gpwjax.load", lambda path: files.get(path) or load(path))
+
+
+@pytest.fixture
+def pictures(tmp_path) -> list[Path]:
+    """Five files, of which the second and the last are no pictures."""
+    rng = np.random.default_rng(0)
+    files = [tmp_path / f"{number}.png" for number in range(5)]
+    for number in (0, 2, 3):
+        pixels = rng.integers(0, 256, (8 + number, 8, 3), np.uint8)
+        Image.fromarray(pixels).save(files[number])
+    files[1].write_text("no picture")
+    files[4].touch()
+    return files
+
+
+def predictions(classifier: Classifier, file: Path) -> dict[str, float]:
+    (probabilities,) = classifier.predict([read_image(file)])
+    return dict(zip(classifier.classes, probabilities, strict=True))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 64])
+def test_each_file_has_its_answer(classifier, pictures, monkeypatch, batch_size):
+    monkeypatch.setattr(predict, "BATCH_SIZE", batch_size)
+    answers = list(predict.answers(classifier, pictures, top=3))
+    assert [answer.path for answer in answers] == pictures
+    for answer in answers:
+        if answer.path in (pictures[1], pictures[4]):
+            assert answer.predictions == []
+        else:
+            assert answer.error is None
+            expected = predictions(classifier, answer.path)
+            assert dict(answer.predictions) == pytest.approx(expected, rel=1e-4)
+    assert answers[1].error.startswith("is not recognized as JPEG")
+    assert answers[4].error == "is empty"
+
+
+def test_the_most_probable_come_first_and_no_more_than_top(classifier):
+    rows = np.array([[0.25, 0.5, 0.25], [0.1, 0.2, 0.7]], np.float32)
+    assert predict.best(classifier, rows[0], 2) == [("dog", 0.5), ("cat", 0.25)]
+    assert predict.best(classifier, rows[1], 3) == [
+        ("giraffe", 0.7),
+        ("dog", 0.2),
+        ("cat", 0.1),
+    ]
+
+
+def test_only_a_batch_is_read_before_its_answers(classifier, pictures, monkeypatch):
+    read = []
+    monkeypatch.setattr(predict, "BATCH_SIZE", 2)
+    monkeypatch.setattr(
+        predict, "read_image", lambda f: read.append(f) or read_image(f)
+    )
+    answers = predict.answers(classifier, pictures, top=1)
+    next(answers)
+    assert read == pictures[:2]
+    assert len(list(answers)) == 4
+    assert read == pictures
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "terminal", "shown"),
+    [(2, True, True), (2, False, False), (5, True, False)],
+)
+def test_a_bar_for_more_than_a_batch_on_a_terminal(
+    classifier, pictures, monkeypatch, capsys, batch_size, terminal, shown
+):
+    monkeypatch.setattr(predict, "BATCH_SIZE", batch_size)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    list(predict.answers(classifier, pictures, top=1))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert ("5/5" in err) == shown
+    assert shown or err == ""
+
+
+ANSWERS = [
+    predict.Answer(Path("a, b.png"), [("cat", 0.9), ("giraffe", 0.1)], None),
+    predict.Answer(Path("c.png"), [], "is empty"),
+    predict.Answer(Path("d.png"), [("giraffe", 1.0)], None),
+]
+
+
+def test_text_is_aligned_and_has_bars():
+    assert (
+        "\n".join(predict.as_text(ANSWERS, width=7))
+        == """\
+a, b.png
+  cat       90.00%  ##################
+  giraffe   10.00%  ##
+d.png
+  giraffe  100.00%  ####################"""
+    )
+
+
+def test_csv_has_a_row_for_each_picture_and_class():
+    rows = list(csv.reader("\n".join(predict.as_csv(ANSWERS)).splitlines()))
+    assert rows == [
+        ["path", "rank", "class", "probability"],
+        ["a, b.png", "1", "cat", "0.9"],
+        ["a, b.png", "2", "giraffe", "0.1"],
+        ["d.png", "1", "giraffe", "1.0"],
+    ]
+
+
+def test_json_is_one_array_with_the_errors():
+    assert json.loads("\n".join(predict.as_json(ANSWERS))) == [
+        {
+            "path": "a, b.png",
+            "predictions": [
+                {"class": "cat", "probability": 0.9},
+                {"class": "giraffe", "probability": 0.1},
+            ],
+        },
+        {"path": "c.png", "error": "is empty"},
+        {"path": "d.png", "predictions": [{"class": "giraffe", "probability": 1.0}]},
+    ]
+
+
+def run(capsys: Any, *args: str | Path) -> tuple[int, str, list[str]]:
+    """Status, stdout and the lines of stderr of `gpwjax predict`."""
+    status = main(["predict", *map(str, args)])
+    out, err = capsys.readouterr()
+    return status, out, err.splitlines()
+
+
+def test_a_folder_is_answered_and_what_cannot_be_read_is_told(
+    program, capsys, weights, pictures
+):
+    status, out, errors = run(
+        capsys, weights, pictures[0].parent, "--csv", "--top", "1"
+    )
+    assert status == 0
+    _, *rows = csv.reader(out.splitlines())
+    assert [row[0] for row in rows] == [str(pictures[i]) for i in (0, 2, 3)]
+    assert [line.split(" is ")[0] for line in errors] == [
+        f"left out: {pictures[1]}",
+        f"left out: {pictures[4]}",
+    ]
+
+
+def test_a_run_folder_stands_for_its_weights(program, capsys, weights, pictures):
+    status, out, _ = run(capsys, weights.parent, pictures[0])
+    assert status == 0
+    name, *lines = out.splitlines()
+    assert name == str(pictures[0])
+    # All three classes, since there are no five.
+    assert sorted(line.split()[0] for line in lines) == CLASSES
+
+
+def test_where_nothing_can_be_read_it_fails_and_json_says_why(
+    program, capsys, weights, pictures
+):
+    status, out, errors = run(capsys, weights, pictures[1], "no.png", "--json")
+    assert status == 1
+    assert [entry["error"].split(" ")[0] for entry in json.loads(out)] == [
+        "is",
+        "cannot",
+    ]
+    assert errors[-1] == "error: no picture could be read"
+    assert len(errors) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file names are text there")
+def test_a_name_that_is_no_text_is_shown(program, capsys, weights, pictures):
+    file = pictures[0].rename(
+        os.fsdecode(os.fsencode(pictures[0].parent) + b"/\xff.png")
+    )
+    status, out, _ = run(capsys, weights, file)
+    assert status == 0
+    assert out.splitlines()[0].endswith(r"/\udcff.png")
+
+
+@pytest.mark.parametrize(
+    ("args", "reason"),
+    [
+        (["WEIGHTS", "0.png", "--top", "4"], "--top must be at most 3, the number of"),
+        (["no.safetensors", "0.png"], "no weights file no.safetensors"),
+        (["folder", "0.png"], f"no weights file {Path('folder/model.safetensors')}"),
+        (["0.png", "0.png"], "0.png is not a weights file of gpwjax"),
+        (["WEIGHTS", "0.png", "folder"], "there is no picture (JPEG, PNG, "),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_1(
+    program, capsys, weights, pictures, monkeypatch, args, reason
+):
+    folder = pictures[0].parent
+    monkeypatch.chdir(folder)
+    (folder / "folder").mkdir()
+    status, out, (line,) = run(
+        capsys, *(weights if arg == "WEIGHTS" else arg for arg in args)
+    )
+    assert (status, out) == (1, "")
+    assert line.startswith(f"error: {reason}")
+
+
+def test_a_folder_that_cannot_be_listed_is_one_line(
+    program, capsys, weights, tmp_path, monkeypatch
+):
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", "secret")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    error = "error: cannot list secret: Permission denied"
+    assert run(capsys, weights, tmp_path) == (1, "", [error])
+
+
+@pytest.mark.parametrize("args", [[], ["WEIGHTS"], ["w", "a.png", "--json", "--csv"]])
+def test_wrong_arguments_end_it_with_status_2(capsys, args):
+    with pytest.raises(SystemExit) as end:
+        main(["predict", *args])
+    assert end.value.code == 2
+
+
+def test_ctrl_c_ends_it_with_status_130(
+    program, capsys, weights, pictures, monkeypatch
+):
+    def interrupt(file: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "read_image", interrupt)
+    assert run(capsys, weights, pictures[0]) == (130, "", [])
