@@ -7,6 +7,7 @@ the net that its header describes, and for no others.
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,6 +54,7 @@ def save(
     *,
     classes: Sequence[str],
     image_size: int,
+    dtype: str | None = None,
     **metadata: Any,
 ) -> None:
     """Writes a net to one file that `load` reads without knowing anything else.
@@ -63,6 +65,8 @@ def save(
       variables: {"params": ..., "batch_stats": ...}.
       classes: the names of the classes, in the order of the logits.
       image_size: height and width of the images that the net was trained on.
+      dtype: of the arrays in the file, such as "bfloat16" for half of the bytes (None:
+        as they are).
       **metadata: more about the net, of JSON types. `stored_size` says that images
         were shrunk to that size before they were enlarged to `image_size`, `pad`
         that they got black bars to become squares, `resize` how they were shrunk,
@@ -78,6 +82,7 @@ def save(
         "model": model_settings(model),
         "classes": [str(name) for name in classes],
         "image_size": image_size,
+        "version": version("gpwjax"),
         **metadata,
     }
     try:
@@ -88,6 +93,8 @@ def save(
     check_metadata(json.loads(header[HEADER]))
     # In C order, since safetensors writes an array's memory as it lies.
     arrays = {n: np.asarray(a, order="C") for n, a in flatten(variables).items()}
+    if dtype is not None:
+        arrays = {name: array.astype(dtype) for name, array in arrays.items()}
     check_forms({n: Form(a.shape, a.dtype.name) for n, a in arrays.items()}, model)
     check_finite(arrays)
     path = Path(path)

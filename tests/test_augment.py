@@ -7,8 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.augment import affine_matrix, as_input, augment, shift_channels, warp
+import train.augment
+from train.augment import affine_matrix, as_input, shift_channels
 from train.config import Augmentation
+
+augment = jax.jit(train.augment.augment, static_argnums=(2, 3))
+warp = jax.jit(train.augment.warp, static_argnums=2)
 
 NONE = {"flip": False, "rotation": 0, "shift": 0, "shear": 0, "zoom": 0}
 IDENTITY = {
@@ -116,8 +120,7 @@ def test_enlarging_inside_the_warp_is_enlarging_before_it(stored, size):
 def test_no_enlarged_image_is_read_in_the_compiled_program():
     images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.uint8)
     key = jax.eval_shape(lambda: jax.random.key(0))
-    change = jax.jit(augment, static_argnames=("settings", "image_size"))
-    lowered = change.lower(images, key, Augmentation(), 56)
+    lowered = augment.lower(images, key, Augmentation(), 56)
     program = lowered.compile().as_text()
     operands = re.findall(r"gather\(f32\[([\d,]+)\]|gather\(%?([\w.]+)", program)
     assert operands

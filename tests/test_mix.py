@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.mix import make_targets, mix
+import train.mix
+from train.mix import make_targets
 
+mix = jax.jit(train.mix.mix, static_argnums=(2, 3))
 KEY = jax.random.key(0)
 # Image i is full of the number i, so a mixed one tells what it is made of.
 IMAGES = jnp.broadcast_to(jnp.arange(64.0)[:, None, None, None], (64, 16, 16, 1))

@@ -73,7 +73,7 @@ class Blocks(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         norm = batch_norm(self, train=True)
-        for i in range(8):
+        for i in range(6):
             x = self.block(32, 1, 16, norm, None, name=f"block{i}")(x)
         return relu6(x)
 

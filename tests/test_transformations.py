@@ -62,7 +62,7 @@ def test_gradient_is_a_numeric_derivative(shallow):
     np.testing.assert_allclose(derivative, numeric, rtol=1e-5)
 
 
-# Each of our layers is in one of them.
+# All kinds of convolutions, and squeeze-and-excitation.
 @pytest.mark.parametrize(
     "shallow", ["densenet_bc_l100", "mobilenet_v3_large"], indirect=True
 )

@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+import gpwjax
 from gpwjax import create_model, load, save
 from gpwjax.mobilenet import MobileNet
 
@@ -253,3 +254,23 @@ def test_load_names_the_models_if_that_of_the_file_is_unknown(path):
 def test_load_names_a_missing_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="no weights file .*none.safetensors"):
         load(tmp_path / "none.safetensors")
+
+
+def test_in_bfloat16_a_file_is_half_as_large_and_answers_nearly_the_same(
+    model, variables, tmp_path
+):
+    images = np.random.default_rng(1).uniform(0, 1, (2, 32, 32, 3)).astype(np.float32)
+    tamed = jax.tree.map(jnp.copy, variables)
+    tamed["params"]["head"]["kernel"] /= 30  # else probabilities are all 0 or 1
+    files = {dtype: tmp_path / str(dtype) for dtype in (None, "bfloat16")}
+    for dtype, file in files.items():
+        save(file, model, tamed, **ABOUT, dtype=dtype)
+    sizes = {dtype: file.stat().st_size for dtype, file in files.items()}
+    assert sizes["bfloat16"] < 0.55 * sizes[None]
+    assert sizes["bfloat16"] < 600_000
+    half, full = (load(file).predict(images) for file in files.values())
+    np.testing.assert_allclose(half, full, atol=0.05)
+
+
+def test_a_file_says_which_code_wrote_it(saved):
+    assert load(saved).metadata["version"] == gpwjax.__version__

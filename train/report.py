@@ -76,6 +76,7 @@ def write_report(
         pad=data.pad,
         resize=data.resize,
         data=data.name,
+        license="Apache-2.0",
         **{name: result[name] for name in ("test_accuracy", "params", "macs")},
     )
     draw_heatmaps(run, run.folder / "heatmaps.png")
