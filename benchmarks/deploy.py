@@ -26,8 +26,8 @@ from benchmarks.programs import (
 )
 from benchmarks.record import add
 from benchmarks.timing import interleaved
+from gpwjax.compilation import use_compilation_cache
 from gpwjax.export import export
-from train.runtime import use_compilation_cache
 
 BATCHES = (1, 8)
 EXPORTS = {"onnx": "float32", "onnx bfloat16": "bfloat16", "stablehlo": "float32"}

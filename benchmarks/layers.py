@@ -24,9 +24,10 @@ import gpwjax
 from benchmarks import flax_nets
 from benchmarks.record import add
 from benchmarks.timing import Times, interleaved
+from gpwjax.compilation import use_compilation_cache
 from gpwjax.depthwise import Depthwise
 from gpwjax.layers import BatchNorm, channels_first, channels_last, swish
-from train.runtime import keep_memory, use_compilation_cache
+from train.runtime import keep_memory
 
 CHANNELS = 16  # of a group
 SHAPES = ((128, 56), (512, 14), (1024, 7))  # channels; height and width

@@ -27,7 +27,8 @@ from benchmarks.record import add
 from benchmarks.roofline import Rates, least_time, measure_rates
 from benchmarks.timing import Quartiles, interleaved
 from benchmarks.trace import operations
-from train.runtime import keep_memory, use_compilation_cache
+from gpwjax.compilation import use_compilation_cache
+from train.runtime import keep_memory
 
 LONGEST = 12  # kinds of operations that are printed
 

@@ -34,7 +34,8 @@ from benchmarks.programs import (
 )
 from benchmarks.record import add, latest
 from benchmarks.timing import Times, interleaved
-from train.runtime import keep_memory, use_compilation_cache
+from gpwjax.compilation import use_compilation_cache
+from train.runtime import keep_memory
 
 OURS = "ours grouped"
 PEERS = ("flax", "torch", "torch-compile")

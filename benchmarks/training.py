@@ -20,7 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from train.runtime import keep_memory, use_compilation_cache
+from gpwjax.compilation import use_compilation_cache
+from train.runtime import keep_memory
 
 STEPS = 100  # of the bare rate
 IMPORTS = 5  # repeats

@@ -1,5 +1,6 @@
 """Picture files as arrays."""
 
+import contextlib
 import os
 import warnings
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ MAX_SIDE = 10_000  # pixels; larger images are taken for decompression bombs
 MAX_PIXELS = MAX_SIDE**2
 MAX_BYTES = 4 * MAX_PIXELS  # of a file: what the largest image takes, not compressed
 MAX_SCANS = 100  # of a JPEG, as in libtiff; a progressive one has about 10
+STRIP = 256  # rows
 
 # For the whole process: images are read in threads, and none can filter its warnings
 # alone. Pillow refuses an image of more than twice its limit before it makes room for
@@ -64,16 +66,29 @@ def decode(stream: BinaryIO, turn: bool) -> np.ndarray:
     if size > MAX_BYTES:
         raise UnreadableImageError(f"is too large: {size} bytes, at most {MAX_BYTES}")
     with Image.open(stream, formats=FORMATS) as image:
-        # A line of pixels, too, might get bars that make it a square.
-        if max(image.size) > MAX_SIDE:
-            width, height = image.size
-            raise UnreadableImageError(
-                f"is too large: {width}x{height} pixels, at most {MAX_SIDE} on a side"
-            )
+        check_size(image)
         if image.format in ("JPEG", "MPO"):
             check_scans(stream)
-        image.load()  # raises here what `turned` would pass over
-        return to_rgb(turned(image) if turn else image)
+        image.load()  # raises here what `turn_upright` would pass over
+        if turn:
+            turn_upright(image)
+        return to_rgb(image)
+
+
+def check_size(image: Image.Image) -> None:
+    """Raises UnreadableImageError for an image that would take more than a gigabyte."""
+    width, height = image.size
+    # A line of pixels, too, may get bars that make it a square.
+    if max(width, height) > MAX_SIDE:
+        raise UnreadableImageError(
+            f"is too large: {width}x{height} pixels, at most {MAX_SIDE} on a side"
+        )
+    # Pillow's decoder of WebP holds several copies.
+    if image.format == "WEBP" and width * height > MAX_PIXELS // 2:
+        raise UnreadableImageError(
+            f"is too large: {width}x{height} pixels, of a WebP at most "
+            f"{MAX_PIXELS // 2} are read"
+        )
 
 
 def check_scans(stream: BinaryIO) -> None:
@@ -100,22 +115,32 @@ def reason(error: Exception) -> str:
     return f"cannot be decoded: {text or type(error).__name__}"
 
 
-def turned(image: Image.Image) -> Image.Image:
-    """The image turned as its EXIF data say, where they can be read."""
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # many kinds; the pixels are whole all the same
-        return image
+def turn_upright(image: Image.Image) -> None:
+    """Turns an image as its EXIF data say, where they can be read."""
+    # Many kinds of errors; the pixels are whole all the same.
+    with contextlib.suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
     """A loaded image of any mode as (H, W, 3) uint8, over white where transparent."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    # In strips, since of a large image each copy takes much memory.
+    for top in range(0, height, STRIP):
+        strip = image.crop((0, top, width, min(top + STRIP, height)))
+        pixels[top : top + STRIP] = strip_to_rgb(strip)
+    return pixels
+
+
+def strip_to_rgb(image: Image.Image) -> np.ndarray:
+    """As `to_rgb`, or where all channels are equal as (H, W, 1)."""
     if image.mode.startswith("I;16"):
         values = np.asarray(image)
         grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # rounded
         if "transparency" in image.info:  # the value that stands for it
             grey[values == image.info["transparency"]] = 255
-        return np.repeat(grey[..., None], 3, axis=-1)
+        return grey[..., None]
     if image.mode in ("I", "F"):
         raise UnreadableImageError(
             f"has pixels of 32 bits (mode {image.mode}), whose range is unknown"
@@ -125,8 +150,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
         image = image.convert("RGBA")
         canvas.paste(image, mask=image)
         image = canvas
-    # Not what is RGB already: that would be a copy.
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return np.asarray(image.convert("RGB"))
 
 
 def has_image_name(file: Path) -> bool:

@@ -56,8 +56,9 @@ def test_all_test_images_have_the_probabilities_and_accuracy_of_the_paper(
     assert (right.sum(), right.size) == (8981, 10_000)  # the paper's 89.81%
 
 
-def test_bfloat16_gives_the_answers_of_float32(shared, cifar10):
-    examples = [cifar10[i] for i in range(200)]
+@pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_bfloat16_gives_the_answers_of_float32(shared, cifar10, count):
+    examples = [cifar10[i] for i in range(count)]
     half = probabilities(shared, examples, jnp.bfloat16)
     full = stored_probabilities(shared, examples)
     assert (half.argmax(-1) == full.argmax(-1)).mean() >= 0.98

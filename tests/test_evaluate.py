@@ -65,8 +65,9 @@ def finished(tmp_path_factory) -> Path:
 @pytest.fixture
 def evaluate(monkeypatch, caplog, capsys) -> Iterator[Callable]:
     """Runs the program: status, what it says, and the errors that it writes."""
-    for name in ("keep_memory", "use_compilation_cache"):  # settings of the process
-        monkeypatch.setattr(train.evaluate, name, lambda: None)
+    # Settings of the process.
+    monkeypatch.setattr("train.evaluate.keep_memory", lambda: None)
+    monkeypatch.setattr("gpwjax.compilation.use_compilation_cache", lambda: None)
 
     def run(*args: object) -> tuple[int, str, list[str]]:
         caplog.clear()

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from gpwjax.pictures import UnreadableImageError
 from train.config import RunError
 from train.data import folder
-from train.data.source import Source, UnreadableImageError
+from train.data.source import Source
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs such file names")
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.data.images import MAX_PIXELS, file_stamp, has_image_name, read_image
-from train.data.source import UnreadableImageError
+from gpwjax.pictures import MAX_PIXELS, UnreadableImageError, has_image_name, read_image
+from train.data.source import file_stamp
 
 ORIENTATION = 0x0112
 
@@ -317,7 +317,7 @@ def test_reading_prints_nothing_of_its_own(tmp_path):
     program = """
 import sys
 from pathlib import Path
-from train.data.images import read_image
+from gpwjax.pictures import read_image
 
 assert read_image(Path(sys.argv[1])).shape == (2, 2, 3)
 try:

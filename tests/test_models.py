@@ -38,9 +38,8 @@ def test_settings_are_the_dense_net_for_large_images_by_default(name):
     )
 
 
-@pytest.mark.parametrize("name", list_models())
-def test_each_model_gives_logits_of_its_classes(name):
-    layers = count(create_model(name, 7, 16), (64, 64, 3)).layers
+def test_each_family_gives_logits_of_its_classes(shallow):
+    layers = count(shallow.model.clone(classes=7), (8, 8, 3)).layers
     assert layers[-1].output_shape == (7,)
 
 

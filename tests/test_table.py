@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from gpwjax.pictures import UnreadableImageError
 from train.config import RunError
 from train.data import table
-from train.data.source import Source, UnreadableImageError
+from train.data.source import Source
 
 
 def draw(file: Path, grey: int = 0) -> Path:

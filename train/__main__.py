@@ -11,7 +11,6 @@ from train.runtime import (
     keep_memory,
     quieten_absl,
     start_logging,
-    use_compilation_cache,
 )
 from train.stop import Stopped, StopRequest
 
@@ -63,6 +62,7 @@ def run(config: Config, stop: StopRequest) -> None:
         connect(config)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    from gpwjax.compilation import use_compilation_cache
     from train.loop import fit
     from train.seeds import fit_seeds
 

@@ -10,7 +10,6 @@ from train.runtime import (
     keep_memory,
     quieten_absl,
     start_logging,
-    use_compilation_cache,
 )
 
 
@@ -23,6 +22,7 @@ def main() -> int:
         # Imported here, since JAX and all that it needs take seconds.
         from tqdm.contrib.logging import logging_redirect_tqdm
 
+        from gpwjax.compilation import use_compilation_cache
         from train.evaluation import evaluate
 
         quieten_absl()

@@ -1,4 +1,4 @@
-"""Settings of the process: its memory, what it says, and the cache of programs."""
+"""Settings of the process: its memory, and what it says."""
 
 import logging
 import os
@@ -39,15 +39,3 @@ def quieten_absl() -> None:
     from absl import logging as absl_logging
 
     absl_logging.set_verbosity(absl_logging.ERROR)
-
-
-def use_compilation_cache() -> None:
-    """Turns on JAX's cache on disk, in the user's cache folder unless
-    $JAX_COMPILATION_CACHE_DIR names another."""
-    import jax
-    import platformdirs
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = platformdirs.user_cache_path("gpwjax") / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

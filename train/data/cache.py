@@ -13,8 +13,9 @@ import numpy as np
 import platformdirs
 
 from gpwjax.inference import as_float, fit
+from gpwjax.pictures import UnreadableImageError
 from train.config import RunError
-from train.data.source import Source, UnreadableImageError, digest_of
+from train.data.source import Source, digest_of
 from train.progress import progress_bar
 
 log = logging.getLogger(__name__)

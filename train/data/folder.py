@@ -4,9 +4,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from gpwjax.pictures import has_image_name, read_image
 from train.config import RunError
-from train.data.images import file_stamp, has_image_name, read_image
-from train.data.source import Source, consecutive, digest_of
+from train.data.source import Source, consecutive, digest_of, file_stamp
 
 # In lower case.
 SPLIT_NAMES = {

@@ -13,11 +13,10 @@ from typing import Any
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from gpwjax.pictures import UnreadableImageError, read_image
 from train.config import RunError
 from train.data.archives import Archive
 from train.data.builder import ArchiveBuilder
-from train.data.images import read_image
-from train.data.source import UnreadableImageError
 
 URL = "https://thor.robots.ox.ac.uk/~vgg/data/pets"
 # In the order of the class numbers in the lists.

@@ -15,11 +15,10 @@ from urllib.parse import unquote
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from gpwjax.pictures import UnreadableImageError, read_image
 from train.config import RunError
 from train.data.archives import Archive
 from train.data.builder import ArchiveBuilder
-from train.data.images import read_image
-from train.data.source import UnreadableImageError
 
 REPOSITORY = "https://github.com/pratikkayal/PlantDoc-Object-Detection-Dataset"
 COLUMNS = ("filename", "class", "xmin", "ymin", "xmax", "ymax")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gpwjax.pictures import read_image
 from train.config import RunError
-from train.data.images import read_image
 from train.data.prepare import INCOMPLETE
 from train.data.source import Source, consecutive, digest_of
 

@@ -3,12 +3,9 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
-
-
-class UnreadableImageError(Exception):
-    """An image cannot be read; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,3 +59,13 @@ def consecutive(counts: Mapping[str, int]) -> dict[str, range]:
         splits[name] = range(start, start + count)
         start += count
     return splits
+
+
+def file_stamp(file: Path) -> tuple[int, int, int] | None:
+    """Size, time of change and mode of a file, which tell whether to read it again;
+    None where there is none. The mode, since that may make it readable."""
+    try:
+        status = file.stat()
+    except (OSError, ValueError):  # ValueError: no file can have such a name
+        return None
+    return status.st_size, status.st_mtime_ns, status.st_mode

@@ -7,10 +7,10 @@ import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from gpwjax.pictures import read_image
 from train.config import RunError
 from train.data.folder import SPLIT_NAMES, printable
-from train.data.images import file_stamp, read_image
-from train.data.source import Source, consecutive, digest_of
+from train.data.source import Source, consecutive, digest_of, file_stamp
 
 MAX_BYTES = 100_000_000  # of a table, some two million images
 
