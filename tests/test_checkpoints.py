@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from train.checkpoints import BROKEN, Checkpoints
 from train.config import RunError
@@ -94,6 +95,18 @@ def test_a_step_is_not_silently_left_unsaved(tmp_path):
         checkpoints.save(make_state(2))
         with pytest.raises(RunError, match="checkpoint 1"):
             checkpoints.save(make_state(1))
+
+
+def test_a_checkpoint_of_two_devices_goes_on_on_one_and_back(tmp_path):
+    mesh = jax.make_mesh((2,), ("data",), axis_types=(AxisType.Auto,))
+    two = NamedSharding(mesh, PartitionSpec())
+    for step, (there, here) in enumerate([(two, PLACE), (PLACE, two)], start=1):
+        with Checkpoints(tmp_path, jax.device_put(make_state(0), there)) as checkpoints:
+            checkpoints.save(jax.device_put(make_state(step), there))
+        with Checkpoints(tmp_path, jax.device_put(make_state(0), here)) as checkpoints:
+            state = checkpoints.restore_latest()
+        chex.assert_trees_all_equal(state, make_state(step))
+        assert {x.sharding for x in jax.tree.leaves(state)} == {here}
 
 
 @pytest.fixture(scope="module")

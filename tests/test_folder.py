@@ -299,6 +299,22 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch, denied):
     assert str(root / denied) in str(error.value)
 
 
+@pytest.mark.slow
+def test_a_folder_too_deep_to_be_listed_is_named(tmp_path, monkeypatch):
+    root = draw_all(tmp_path / "root", "a/1.png")
+    monkeypatch.chdir(root / "a")
+    for _ in range(1100):  # longer than a path may be
+        os.mkdir("abc")
+        os.chdir("abc")
+    try:
+        with pytest.raises(RunError, match=f"cannot list the images in {root}: "):
+            folder.source(root)
+    finally:
+        for _ in range(1100):  # shutil cannot remove it
+            os.chdir("..")
+            os.rmdir("abc")
+
+
 def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):
     files = [
         f"{label}/{deep}{n}.png" for label in "abc" for deep in ("", "x/") for n in "12"

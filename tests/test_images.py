@@ -252,12 +252,15 @@ def test_a_large_cut_jpeg_is_an_error():
 def test_files_that_are_no_images_are_errors(tmp_path):
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "page.jpg").write_text("<html><body>404</body></html>")
+    (tmp_path / "drawing.png").write_text("<svg width='9' height='9'/>")
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere.png")
     (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
     assert fails(tmp_path / "empty.png") == "is empty"
     assert fails(io.BytesIO()) == "is empty"
-    assert fails(tmp_path / "text.jpg").startswith("is not recognized as JPEG, PNG,")
+    for name in ("text.jpg", "page.jpg", "drawing.png"):
+        assert fails(tmp_path / name).startswith("is not recognized as JPEG, PNG,")
     assert fails(io.BytesIO(b"no image")).startswith("is not recognized as JPEG, PNG,")
     # Others that Pillow knows: an EPS file is a program.
     for kind in ("EPS", "PCX"):
@@ -300,6 +303,88 @@ def test_a_huge_image_is_refused_from_its_header(size):
     reason = fails(io.BytesIO(header_of_png(*size)))
     assert reason == (
         f"is too large: Image size ({pixels} pixels) exceeds limit of 100000000 pixels"
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 100_000), (10_001, 1)])
+def test_a_long_line_of_pixels_is_refused(size):
+    reason = fails(encode(Image.new("L", size)))
+    width, height = size
+    assert reason == f"is too large: {width}x{height} pixels, at most 10000 on a side"
+    longest = Image.new("L", tuple(min(side, 10_000) for side in size))
+    assert read_image(encode(longest)).shape == (longest.height, longest.width, 3)
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path):
+    file = tmp_path / "a.webp"
+    file.write_bytes(encode(noise(4, 4, 3), "WEBP").getvalue())
+    os.truncate(file, 2**33)  # zeros, which take no room on the disk
+    assert fails(file) == "is too large: 8589934592 bytes, at most 400000000"
+
+
+# As the program has it; pytest makes errors of warnings again.
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_of_a_webp_fewer_pixels_are_read():
+    """The decoder takes 8 bytes for each, before the pixels are there."""
+    animated = {"save_all": True, "append_images": [Image.new("RGB", (4, 4), "red")]}
+    file = encode(Image.new("RGB", (4, 4)), "WEBP", **animated).getvalue()
+    place = file.index(b"VP8X") + 12  # of width - 1 and height - 1, 3 bytes each
+    size = struct.pack("<I", 8190)[:3] * 2
+    reason = fails(io.BytesIO(file[:place] + size + file[place + 6 :]))
+    assert reason == (
+        "is too large: 8191x8191 pixels, of a WebP at most 50000000 are read"
+    )
+
+
+def test_a_jpeg_of_very_many_scans_is_refused():
+    """For 16 million pixels a scan may have 53 bytes, and take 20 milliseconds."""
+    file = encode(noise(20, 20, 3), "JPEG", progressive=True).getvalue()
+    whole, last = file[:-2], file[file.rindex(b"\xff\xda") : -2]
+    scans = file.count(b"\xff\xda")
+    read_image(io.BytesIO(whole + last * (100 - scans) + b"\xff\xd9"))
+    reason = fails(io.BytesIO(whole + last * (101 - scans) + b"\xff\xd9"))
+    assert reason == "has 101 scans, at most 100 are read"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16"])
+def test_the_largest_images_take_less_than_a_gigabyte(tmp_path, mode):
+    Image.new(mode, (10_000, 10_000)).save(tmp_path / "a.png", compress_level=1)
+    program = """
+import resource
+from pathlib import Path
+from gpwjax.pictures import read_image
+
+def most():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+before = most()
+assert read_image(Path("a.png")).shape == (10_000, 10_000, 3)
+print((most() - before) / 2**20)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) < 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_an_image_of_several_strips_is_that_of_its_parts(mode):
+    values = noise(600, 2, 4)
+    if mode == "I;16":
+        image = Image.fromarray(values.view(np.uint16)[..., 0])
+    else:
+        image = Image.fromarray(values).convert(mode)
+    options = {"transparency": 7} if mode in ("P", "I;16") else {}
+    parts = [image.crop((0, top, 2, top + 100)) for top in range(0, 600, 100)]
+    np.testing.assert_array_equal(
+        read_image(encode(image, **options)),
+        np.concatenate([read_image(encode(part, **options)) for part in parts]),
     )
 
 

@@ -1,5 +1,7 @@
 import csv
+import os
 import re
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import tensorflow_datasets as tfds
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from gpwjax import count, create_model, from_keras
+from gpwjax import count, create_model, from_keras, mobilenet
 
 CLASSES = 5
 WIDTHS = (32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
@@ -202,9 +204,10 @@ def test_reads_both_layouts_of_a_keras_file(tmp_path, model, weights, variables,
 
 
 def test_a_missing_file_is_named(tmp_path, model):
-    path = tmp_path / "none.hdf5"
-    with pytest.raises(FileNotFoundError, match="no Keras weights file .*none.hdf5"):
-        from_keras(model, path)
+    os.mkfifo(tmp_path / "pipe")  # to read it would block
+    for name in ("none.hdf5", "pipe", ""):
+        with pytest.raises(FileNotFoundError, match=f"no Keras weights file .*{name}"):
+            from_keras(model, tmp_path / name)
 
 
 @pytest.mark.parametrize("content", [b"", b"not HDF5", b"\x89HDF\r\n\x1a\n"])
@@ -230,6 +233,157 @@ def test_refuses_an_hdf5_file_of_something_else(tmp_path, model):
         file["data"] = np.zeros(3)
     with pytest.raises(ValueError, match="unknown: .*data"):
         from_keras(model, path)
+
+
+@pytest.fixture
+def stem_only(monkeypatch) -> tuple[nn.Module, dict[str, np.ndarray]]:
+    """A MobileNet without blocks, which is quick to read, and its arrays."""
+    monkeypatch.setattr(mobilenet, "STAGES", ())
+    shapes = {"conv1/kernel:0": (3, 3, 3, 32), "conv_preds/bias:0": (CLASSES,)}
+    shapes["conv_preds/kernel:0"] = (1, 1, 32, CLASSES)
+    for array in ("gamma", "beta", "moving_mean", "moving_variance"):
+        shapes[f"conv1_bn/{array}:0"] = (32,)
+    return create_model("mobilenet", CLASSES), drawn(shapes)
+
+
+KERNEL = "conv1/conv1/kernel:0"  # in a file
+
+
+def refusal(
+    path: Path, stem_only: tuple, change: Callable[[h5py.File], object], kept: bool
+) -> str:
+    """The message that refuses a file after a change, with KERNEL or without it."""
+    model, weights = stem_only
+    with h5py.File(path, "w") as file:
+        write_hdf5(file, weights)
+        if not kept:
+            del file[KERNEL]
+        change(file)
+    with pytest.raises(ValueError, match=f"^cannot use {path}: ") as error:
+        from_keras(model, path)
+    assert str(error.value).isprintable()
+    return str(error.value)
+
+
+def link_to(*target: object) -> Callable[[h5py.File], None]:
+    kind = h5py.SoftLink if len(target) == 1 else h5py.ExternalLink
+    return lambda file: file.__setitem__(KERNEL, kind(*target))
+
+
+def test_links_out_of_a_file_are_not_followed(tmp_path, stem_only):
+    with h5py.File(tmp_path / "other", "w") as other:
+        write_hdf5(other, stem_only[1])
+    for change in (
+        link_to(str(tmp_path / "other"), KERNEL),
+        link_to("nowhere"),
+        link_to(KERNEL),  # itself
+    ):
+        message = refusal(tmp_path / "net", stem_only, change, kept=False)
+        assert message.endswith(": missing: conv1/kernel:0")
+    with h5py.File(tmp_path / "net", "w") as file:
+        file["model_weights"] = h5py.ExternalLink(str(tmp_path / "other"), "/")
+    with pytest.raises(ValueError, match="missing: conv1/kernel:0; missing: "):
+        from_keras(stem_only[0], tmp_path / "net")
+
+
+def external(file: h5py.File) -> None:
+    secret = Path(file.filename).with_name("secret")
+    secret.write_bytes(bytes(4 * 864))
+    file.create_dataset(KERNEL, (3, 3, 3, 32), "f4", external=[(secret, 0, 4 * 864)])
+
+
+def virtual(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((3, 3, 3, 32), "f4")
+    layout[...] = h5py.VirtualSource("other", "kernel", (3, 3, 3, 32))
+    file.create_virtual_dataset(KERNEL, layout)
+
+
+def bomb(file: h5py.File) -> None:
+    shape = (10**6, 10**6)
+    file.create_dataset(KERNEL, shape, "f4", chunks=(100, 100), compression="gzip")
+
+
+@pytest.mark.parametrize("change", [external, virtual, bomb])
+def test_only_what_lies_in_the_file_itself_is_read(tmp_path, stem_only, change):
+    message = refusal(tmp_path / "net", stem_only, change, kept=False)
+    assert message.endswith(
+        f": {KERNEL} must be in the file in one piece, not compressed"
+    )
+
+
+def test_an_array_of_another_shape_is_not_read(tmp_path, stem_only):
+    # 40 TB, none of which is written.
+    message = refusal(
+        tmp_path / "net",
+        stem_only,
+        lambda file: file.create_dataset(KERNEL, (10**13,), "f4"),
+        kept=False,
+    )
+    assert message.endswith(
+        "conv1/kernel:0 is (10000000000000,), must be (3, 3, 3, 32)"
+    )
+
+
+@pytest.mark.parametrize(
+    "dtype", ["i8", "?", "c8", "S5", h5py.string_dtype(), [("a", "f4")]], ids=str
+)
+def test_arrays_that_are_not_of_floats_are_refused(tmp_path, stem_only, dtype):
+    message = refusal(
+        tmp_path / "net",
+        stem_only,
+        lambda file: file.create_dataset(KERNEL, (3, 3, 3, 32), dtype),
+        kept=False,
+    )
+    assert re.search("conv1/kernel:0 is of .*, must be of floats$", message)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])  # the last is no float32
+def test_numbers_that_are_not_finite_are_refused(stem_only, number):
+    model, weights = stem_only
+    weights["conv_preds/bias:0"] = np.array([0, 1, number, 3, 4])
+    with pytest.raises(
+        ValueError, match="conv_preds/bias:0 has numbers that are not fi"
+    ):
+        from_keras(model, weights)
+
+
+def many(file: h5py.File) -> None:
+    for number in range(5000):
+        file.create_group(str(number))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda file: file.create_group("a/" * 1000),
+            "holds more, or has longer names",
+        ),
+        (lambda file: file.create_group("a" * 9999), "holds more, or has longer names"),
+        (many, "holds more, or has longer names"),
+        (lambda file: file.update(model_weights=[0.5]), "weights must be a group"),
+        (
+            lambda file: file.update({"conv1_conv1/a:0": [0.5]}),
+            "unknown: conv1_conv1/a:",
+        ),
+        (lambda file: file.update({b"\xff\n": [0.5]}), r"unknown: \\xff\?"),
+    ],
+    ids=["deep", "long", "many", "no group", "other layout", "no UTF-8"],
+)
+def test_what_keras_does_not_write_is_refused(tmp_path, stem_only, change, reason):
+    assert re.search(reason, refusal(tmp_path / "net", stem_only, change, kept=True))
+
+
+def test_a_group_that_leads_in_a_circle_ends(tmp_path, stem_only):
+    model, weights = stem_only
+    with h5py.File(tmp_path / "net", "w") as file:
+        write_hdf5(file, weights)
+        file["conv1/up"] = file["/"]
+        file["conv1_bn/here"] = file["conv1_bn"]
+    ours = from_keras(model, tmp_path / "net")
+    np.testing.assert_array_equal(
+        ours["params"]["stem"]["kernel"], weights["conv1/kernel:0"]
+    )
 
 
 def test_the_authors_trained_net_gives_their_probabilities(shared):

@@ -214,6 +214,33 @@ def test_a_wrong_table_is_refused_naming_line_and_value(tmp_path, text, message)
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 130_000,
+        "," * 1_000_000,
+        f"path,label\n{',' * 1_000_000}",
+        f"path,label\n1,{'a' * 200_000}",
+        f"path,label\n1,a\n1,{'b' * 130_000}",
+        f"path,label,split\n1,a,{'b' * 130_000}",
+        f"path,label,split\n{'a' * 130_000},a,\n1,a,train",
+        'path,label\n"' + "a\n" * 1_000_000,
+    ],
+)
+def test_the_message_is_short_whatever_the_table(tmp_path, text):
+    with pytest.raises(RunError, match="line [1-3]: ") as error:
+        table.source(write(tmp_path, text))
+    assert len(str(error.value)) < 1000
+
+
+def test_a_huge_table_is_refused_before_it_is_read(tmp_path):
+    file = write(tmp_path, "path,label\n")
+    os.truncate(file, 2**33)  # zeros, which take no room on the disk
+    message = "images.csv is too large: 8589934592 bytes, at most 100000000$"
+    with pytest.raises(RunError, match=message):
+        table.source(file)
+
+
 def test_a_table_that_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(RunError, match="cannot read .*nowhere.csv: No such file"):
         table.source(tmp_path / "nowhere.csv")

@@ -1,7 +1,10 @@
 import json
+import os
+import pickle
 import re
 import resource
 import shutil
+import struct
 
 import chex
 import jax
@@ -188,6 +191,8 @@ class OtherNet(MobileNet):
         ({"model": OtherNet(3)}, "only models of create_model can be .* got OtherNet"),
         ({"run": object()}, "metadata must be of JSON types: .* object"),
         ({"accuracy": np.float32(0.9)}, "metadata must be of JSON types: .* float32"),
+        ({"image_size": 0}, "image_size must be an integer from 1 to 10000, got 0"),
+        ({"resize": "cubic"}, "resize must be one of .*, got 'cubic'"),
     ],
 )
 def test_save_refuses_and_leaves_the_old_file_and_no_other(
@@ -203,7 +208,15 @@ NOT_OURS = "net.safetensors is not a weights file of gpwjax"
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"some text", b"\x08\0\0\0\0\0\0\0notjson!"], ids=repr
+    "content",
+    [
+        b"",
+        b"some text",
+        b"\x08\0\0\0\0\0\0\0notjson!",
+        pickle.dumps([1]),
+        b"PK\x03\x04",
+    ],
+    ids=repr,
 )
 def test_load_refuses_another_kind_of_file(path, content):
     path.write_bytes(content)
@@ -245,6 +258,157 @@ def test_load_refuses_metadata_that_save_does_not_write(path, changes):
         load(path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"classes": "abc"}, "classes must be a list of names, got 'abc'"),
+        ({"classes": [1, 2, 3]}, r"classes must be a list of names, got \[1, 2, 3\]"),
+        ({"classes": ["a"] * 4}, "classes must name the net's 3 classes, got 4 names"),
+        ({"image_size": 10**9}, "image_size must be .* 1 to 10000, got 1000000000"),
+        ({"image_size": 31.5}, "image_size must be an integer .*, got 31.5"),
+        ({"image_size": True}, "image_size must be an integer .*, got True"),
+        ({"image_size": float("nan")}, "image_size must be an integer .*, got nan"),
+        ({"stored_size": -3}, "stored_size must be an integer .*, got -3"),
+        ({"pad": "no"}, r"pad must be one of \(False, True\), got 'no'"),
+        ({"resize": [1]}, r"resize must be one of \('bilinear', .*, got \[1\]"),
+    ],
+    ids=str,
+)
+def test_load_names_the_entry_that_is_wrong(path, changes, rule):
+    rewrite(path, **changes)
+    with pytest.raises(ValueError, match=f"{NOT_OURS}: {rule}"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"name": ["mobilenet"]}, "name must be of type str, got .'mobilenet'"),
+        ({"classes": 10**12}, "must name the net's 1000000000000 classes, got 3 names"),
+        ({"min_channels": -5}, "min_channels must be .* of at least 1, got -5"),
+        ({"min_channels": "16"}, "min_channels must be of type int . None, got '16'"),
+        ({"small_images": "no"}, "small_images must be of type bool, got 'no'"),
+        ({"dtype": "int32"}, "dtype must be one of .*, got 'int32'"),
+        ({"batch_norm_momentum": []}, "batch_norm_momentum must be of type .*, got "),
+        ({"depth": 3}, "unexpected keyword argument 'depth'"),
+    ],
+    ids=str,
+)
+def test_load_names_the_setting_that_is_wrong(path, changes, rule):
+    settings = {"name": "mobilenet", "classes": 3, "min_channels": 16}
+    rewrite(path, model=settings | changes)
+    with pytest.raises(ValueError, match=f"{NOT_OURS}: .*{rule}"):
+        load(path)
+
+
+def split_header(content: bytes) -> tuple[dict, bytes]:
+    """The header of a safetensors file, and what follows."""
+    end = 8 + struct.unpack("<Q", content[:8])[0]
+    return json.loads(content[8:end]), content[end:]
+
+
+def join_header(header: object, data: bytes) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + data
+
+
+@pytest.mark.parametrize("size", [10_000_001, 2**60, 2**64 - 1])
+def test_load_refuses_a_header_before_it_takes_its_memory(path, size):
+    path.write_bytes(struct.pack("<Q", size))
+    os.truncate(path, 2**33)  # zeros, which take no room on the disk
+    with pytest.raises(ValueError, match=f"{NOT_OURS}: .* at most 10000000 .* {size}$"):
+        load(path)
+
+
+def test_load_reads_no_array_of_another_shape(path):
+    header, _ = split_header(path.read_bytes())
+    array = {"dtype": "F32", "shape": [2**34], "data_offsets": [0, 2**36]}
+    header = {"__metadata__": header["__metadata__"], "params/stem/kernel": array}
+    path.write_bytes(join_header(header, b""))
+    os.truncate(path, path.stat().st_size + 2**36)  # 64 GiB
+    with pytest.raises(ValueError, match=r"kernel is \(17179869184,\), must be \(3, 3"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data_offsets": [-4, 3452]},
+        {"data_offsets": [0, 3456]},  # those of another array
+        {"data_offsets": [2**40, 2**40 + 3456]},
+        {"shape": [2**40, 2**40, 2**40]},
+        {"shape": [3, 3, 3, 31]},
+        {"shape": [3, 3, -3, 32]},
+        {"dtype": "F31"},
+        {"dtype": "F64"},
+    ],
+    ids=str,
+)
+def test_load_refuses_arrays_that_are_not_where_the_header_says(path, change):
+    header, data = split_header(path.read_bytes())
+    header["params/stem/kernel"] |= change
+    path.write_bytes(join_header(header, data))
+    with pytest.raises(ValueError, match=NOT_OURS):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        [],
+        {"__metadata__": ["gpwjax"]},
+        {"__metadata__": {"gpwjax": 3}},
+        {"__metadata__": {"gpwjax": "3"}},
+        {"__metadata__": {"gpwjax": "[" * 100_000}},
+        {"__metadata__": {"gpwjax": '{"classes":' * 100_000}},
+        {"__metadata__": {"gpwjax": "1" * 5000}},
+    ],
+    ids=lambda header: str(header)[:40],
+)
+def test_load_refuses_a_header_of_another_form(path, header):
+    path.write_bytes(join_header(header, b""))
+    with pytest.raises(ValueError, match=NOT_OURS):
+        load(path)
+
+
+def test_load_refuses_arrays_that_are_not_of_floats(path):
+    content = path.read_bytes()
+    changed = content.replace(
+        b'stem/kernel":{"dtype":"F32"', b'stem/kernel":{"dtype":"I32"'
+    )
+    assert changed != content
+    path.write_bytes(changed)
+    with pytest.raises(
+        ValueError, match="stem/kernel is of I32, must be of one of floa"
+    ):
+        load(path)
+
+
+@pytest.mark.parametrize("number", [np.nan, -np.inf])
+def test_load_and_save_name_arrays_that_are_not_finite(path, model, variables, number):
+    arrays = flatten_dict(variables, sep="/")
+    for name in ("params/head/bias", "batch_stats/stem_norm/var"):
+        arrays[name] = arrays[name].copy()
+        arrays[name][1] = number
+    rule = "numbers are not finite in batch_stats/stem_norm/var, params/head/bias$"
+    with pytest.raises(ValueError, match=rule):
+        save(path, model, unflatten_dict(arrays, sep="/"), **ABOUT)
+    rewrite(path, arrays)
+    with pytest.raises(ValueError, match=f"{NOT_OURS}: {rule}"):
+        load(path)
+
+
+def test_an_error_is_one_line_whatever_the_names_in_the_file(path):
+    header, data = split_header(path.read_bytes())
+    for name in ("a\nb\x1b[31m", "c" * 100_000):
+        header[name] = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    path.write_bytes(join_header(header, data))
+    with pytest.raises(ValueError, match=r"unknown: a\?b\?\[31m") as error:
+        load(path)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 21_000
+
+
 def test_load_names_the_models_if_that_of_the_file_is_unknown(path):
     rewrite(path, model={"name": "alexnet", "classes": 3})
     with pytest.raises(ValueError, match="must be one of .*mobilenet.* got 'alexnet'"):
@@ -252,8 +416,11 @@ def test_load_names_the_models_if_that_of_the_file_is_unknown(path):
 
 
 def test_load_names_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no weights file .*none.safetensors"):
-        load(tmp_path / "none.safetensors")
+    os.mkfifo(tmp_path / "pipe")  # to read it would block
+    (tmp_path / "folder").mkdir()
+    for name in ("none.safetensors", "pipe", "folder", "a\0b"):
+        with pytest.raises(FileNotFoundError, match=f"no weights file .*{name}"):
+            load(tmp_path / name)
 
 
 def test_in_bfloat16_a_file_is_half_as_large_and_answers_nearly_the_same(

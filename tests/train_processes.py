@@ -10,7 +10,9 @@ HERE = Path(__file__).parent
 def environment(cache: Path, devices: int = 1) -> dict[str, str]:
     """Of a process that imports `train` and the modules of the tests."""
     paths = os.pathsep.join(map(str, (HERE.parent, HERE)))
+    # The second one: machine code that compiles quickly, as in conftest.py.
     flags = f"--xla_force_host_platform_device_count={devices}"
+    flags += " --xla_backend_optimization_level=0"
     return os.environ | {
         "PYTHONPATH": paths,
         "XDG_CACHE_HOME": str(cache),
