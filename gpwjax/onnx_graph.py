@@ -346,8 +346,10 @@ class Translation:
         """The sum over some dimensions, whose axes stay, with size 1."""
         summed = {axis for i in dimensions for axis in x.dims[i]}
         places = [i for i, axes in enumerate(x.axes) if axes and set(axes) <= summed]
-        axes = self.graph.constant(np.int64(places))
-        name = self.graph.node("ReduceSum", x.name, axes, keepdims=1)
+        name = x.name
+        if places:  # else of single pixels; without axes ONNX would sum over all
+            axes = self.graph.constant(np.int64(places))
+            name = self.graph.node("ReduceSum", name, axes, keepdims=1)
         return Value(
             name,
             tuple(() if i in places else axes for i, axes in enumerate(x.axes)),

@@ -9,8 +9,10 @@ os.environ.setdefault(
     "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
 )
 
+import contextlib  # noqa: E402
+import gc  # noqa: E402
 import math  # noqa: E402
-from collections.abc import Callable  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
 from functools import cache, partial  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any, NamedTuple  # noqa: E402
@@ -26,6 +28,10 @@ from gpwjax import create_model, densenet, efficientnet, mobilenet, mobilenet_v3
 from gpwjax.layers import BatchNorm  # noqa: E402
 
 jax.config.update("jax_default_matmul_precision", "highest")
+
+# JAX keeps millions of objects and few of them are garbage: to look for it as often as
+# Python does by default takes an eighth of the time.
+gc.set_threshold(50_000)
 
 # A first example compiles, so no deadline.
 settings.register_profile("gpwjax", deadline=None, derandomize="CI" in os.environ)
@@ -76,17 +82,50 @@ class Net(NamedTuple):
     images: np.ndarray
 
 
-@pytest.fixture(params=GROUPED)
-def shallow(request, monkeypatch, draw_variables) -> Net:
-    """A net of two or three blocks, since whole ones take long to compile."""
-    monkeypatch.setattr(densenet, "UNITS", (2, 1))
+SHALLOW = (
+    (densenet, "UNITS", (2, 1)),
     # One stage of two blocks; in the latter two with squeeze-and-excitation.
-    monkeypatch.setattr(mobilenet, "STAGES", mobilenet.STAGES[1:2])
-    monkeypatch.setattr(efficientnet, "STAGES", efficientnet.STAGES[1:2])
-    monkeypatch.setattr(mobilenet_v3, "STAGES", mobilenet_v3.STAGES[4:5])
-    model = create_model(request.param, 10, GROUPED[request.param], small_images=True)
-    images = np.random.default_rng(1).uniform(0, 1, (4, 8, 8, 3)).astype(np.float32)
-    return Net(model, draw_variables(model, images, train=False), images)
+    (mobilenet, "STAGES", mobilenet.STAGES[1:2]),
+    (efficientnet, "STAGES", efficientnet.STAGES[1:2]),
+    (efficientnet, "B0_BLOCKS", 2),
+    (mobilenet_v3, "STAGES", mobilenet_v3.STAGES[4:5]),
+)
+
+
+@pytest.fixture(scope="session")
+def shrunk() -> Callable[[], contextlib.AbstractContextManager]:
+    """Inside it the nets have two or three blocks: whole ones take long to compile."""
+
+    @contextlib.contextmanager
+    def shrink() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            for module, name, value in SHALLOW:
+                patch.setattr(module, name, value)
+            yield
+
+    return shrink
+
+
+@pytest.fixture(scope="session")
+def shallow_nets(shrunk, draw_variables) -> Callable[[str], Net]:
+    """The nets of `shallow` by their names."""
+
+    @cache
+    def make(name: str) -> Net:
+        model = create_model(name, 10, GROUPED[name], small_images=True)
+        images = np.random.default_rng(1).uniform(0, 1, (4, 8, 8, 3))
+        images = images.astype(np.float32)
+        with shrunk():
+            return Net(model, draw_variables(model, images, train=False), images)
+
+    return make
+
+
+@pytest.fixture(params=GROUPED)
+def shallow(request, shrunk, shallow_nets) -> Iterator[Net]:
+    """A grouped net of two or three blocks."""
+    with shrunk():
+        yield shallow_nets(request.param)
 
 
 @pytest.fixture(scope="session")

@@ -35,7 +35,8 @@ def probabilities(shared: Path, examples: list[dict], dtype: Any) -> np.ndarray:
     net = shared / "reference/authors_kmobilenet_16ch_cifar10.hdf5"
     variables = from_keras(model, net)
 
-    @jax.jit
+    # Quicker to run than what tests/conftest.py asks for, which is quick to compile.
+    @partial(jax.jit, compiler_options={"xla_backend_optimization_level": 1})
     def run(images):
         images = (images / jnp.float32(255)).repeat(7, axis=1).repeat(7, axis=2)
         return jax.nn.softmax(model.apply(variables, images, train=False))

@@ -1,8 +1,11 @@
-"""What all nets have in common, dense and grouped, on images of 8x8 pixels."""
+"""What all nets have in common, dense and grouped, on images of 8x8 pixels.
+
+Of shallow nets, and as slow tests of whole ones.
+"""
 
 import re
-from collections.abc import Callable
-from functools import cache, partial
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +16,12 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 from made_nets import GROUPED, net_id
 
-from gpwjax import create_model
+from gpwjax import create_model, mobilenet
 from gpwjax.depthwise import Depthwise
 from gpwjax.layers import BatchNorm, InvertedResidual, Pointwise, channels_last
 
-NETS = [*GROUPED.items(), *((name, None) for name in GROUPED)]
-TRAINED = [*GROUPED.items(), ("mobilenet", None)]  # each takes 10 s to compile
+DENSE = [(name, None) for name in GROUPED]
+SEEDS = (*range(12), 0)
 
 # Of the dropout before the classifier, and of the blocks' drop-connect.
 RATES = {
@@ -28,23 +31,31 @@ RATES = {
     "mobilenet": {"dropout": 1e-3},
     "mobilenet_v3_large": {"dropout": 0.2},
 }
-
-# Compiles in half the time.
-QUICKLY = {"xla_backend_optimization_level": 0}
+SHALLOW_RATES = RATES | {
+    "efficientnet_b0": {"last_dropout": 0.2, "block1/Dropout_0": 0.2 * 1 / 2}
+}
 
 
 def small_net(name: str, min_channels: int | None, dtype: Any = None) -> nn.Module:
     return create_model(name, 10, min_channels, small_images=True, dtype=dtype)
 
 
+def shallow_and_whole(nets: list[tuple[str, int | None]]) -> list:
+    """Name, least channels of a group, and whether the net is whole."""
+    return [
+        pytest.param(
+            (*net, whole),
+            id=f"{'whole-' * whole}{net_id(net)}",
+            marks=[pytest.mark.slow] * whole,
+        )
+        for whole in (False, True)
+        for net in nets
+    ]
+
+
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
     return np.random.default_rng(1).uniform(0, 1, (4, 8, 8, 3)).astype(np.float32)
-
-
-@pytest.fixture(scope="module")
-def draw(draw_variables, images) -> Callable[[nn.Module], dict]:
-    return cache(lambda model: draw_variables(model, images, train=False))
 
 
 def paths(tree: Any) -> dict[str, np.ndarray]:
@@ -89,26 +100,28 @@ def train_pass(
 
 
 class Training(NamedTuple):
-    name: str
+    rates: dict[str, float]
     variables: dict
-    run: Any  # key -> Pass
+    passes: list[Pass]  # of each seed
 
 
-@pytest.fixture(scope="module", params=TRAINED, ids=net_id)
-def training(request, draw, images) -> Training:
-    model = small_net(*request.param)
-    variables = draw(model)
-    run = jax.jit(partial(train_pass, model), compiler_options=QUICKLY)
-
-    def run_seed(seed: int) -> Pass:
-        return jax.device_get(run(variables, images, jax.random.key(seed)))
-
-    return Training(request.param[0], variables, run_seed)
+@pytest.fixture(
+    scope="module", params=shallow_and_whole([*GROUPED.items(), ("mobilenet", None)])
+)
+def training(request, shrunk, draw_variables, images) -> Training:
+    name, min_channels, whole = request.param
+    model = small_net(name, min_channels)
+    run = jax.jit(partial(train_pass, model))
+    with nullcontext() if whole else shrunk():
+        variables = draw_variables(model, images, train=False)
+        passes = [run(variables, images, jax.random.key(seed)) for seed in SEEDS]
+    rates = RATES if whole else SHALLOW_RATES
+    return Training(rates[name], variables, jax.device_get(passes))
 
 
 def test_training_moves_all_batch_statistics(training):
     before = paths(training.variables["batch_stats"])
-    after = paths(training.run(0).batch_stats)
+    after = paths(training.passes[0].batch_stats)
     assert before.keys() == after.keys()
     for path, old in before.items():
         # A few may be in place: the decay is 0.999 in MobileNet V3.
@@ -116,7 +129,7 @@ def test_training_moves_all_batch_statistics(training):
 
 
 def test_training_gives_each_parameter_a_gradient(training):
-    result = training.run(0)
+    result = training.passes[0]
     gradients = paths(result.gradients)
     assert gradients.keys() == paths(training.variables["params"]).keys()
     assert all(np.isfinite(gradient).all() for gradient in gradients.values())
@@ -143,14 +156,14 @@ def is_cancelled(path: str, dropouts: dict) -> bool:
 
 
 def test_dropout_and_drop_connect_have_the_rates_of_the_paper(training):
-    draws = [training.run(seed).dropouts for seed in range(6)]
+    draws = [each.dropouts for each in training.passes]
     acting = {
         path
         for path in draws[0]
         if any((before != after).any() for before, after in (d[path] for d in draws))
     }
-    assert acting == RATES[training.name].keys()
-    for path, rate in RATES[training.name].items():
+    assert acting == training.rates.keys()
+    for path, rate in training.rates.items():
         before, after = (np.stack([d[path][i] for d in draws]) for i in (0, 1))
         whole_images = before.ndim == 4  # (draws, C, N, H * W)
         kept = after.any((1, 3), keepdims=True) if whole_images else after != 0
@@ -166,9 +179,9 @@ def assert_rate(happened: np.ndarray, rate: float) -> None:
 
 
 def test_logits_depend_on_the_key_where_there_is_dropout(training):
-    one, same, other = (training.run(seed).logits for seed in (0, 0, 1))
+    one, *others, same = (each.logits for each in training.passes)
     np.testing.assert_array_equal(one, same)
-    assert (one != other).any() == bool(RATES[training.name])
+    assert (one != np.stack(others)).any() == bool(training.rates)
 
 
 def test_drop_connect_drops_a_block_for_whole_images(draw_variables):
@@ -203,10 +216,10 @@ class Inference(NamedTuple):
     run: Any  # images -> logits, maps
 
 
-@pytest.fixture(scope="module", params=GROUPED)
-def inference(request, draw) -> Inference:
-    model = small_net(request.param, GROUPED[request.param])
-    variables = draw(model)
+@pytest.fixture(scope="module", params=shallow_and_whole([*GROUPED.items()]))
+def inference(request, shrunk, draw_variables, images) -> Inference:
+    name, min_channels, whole = request.param
+    model = small_net(name, min_channels)
 
     def run(images):
         logits, state = model.apply(
@@ -217,7 +230,9 @@ def inference(request, draw) -> Inference:
         )
         return logits, state["intermediates"]["features"][0]
 
-    return Inference(request.param, variables, jax.jit(run, compiler_options=QUICKLY))
+    with nullcontext() if whole else shrunk():
+        variables = draw_variables(model, images, train=False)
+        return Inference(name, variables, jax.jit(run).lower(images).compile())
 
 
 def test_inference_takes_each_image_for_itself(inference, images):
@@ -245,31 +260,6 @@ def test_top_map_is_the_last_stage_of_mobilenet_alone(inference, images):
     assert np.array_equal(last, maps["top"]) == (inference.name == "mobilenet")
 
 
-@pytest.mark.parametrize(
-    ("name", "small_images", "size", "sizes"),
-    [
-        # The stem, each stage, the top.
-        ("densenet_bc_l100", False, 32, (32, 32, 16, 8, 8)),
-        ("efficientnet_b0", False, 224, (112, 112, 56, 28, 14, 14, 7, 7, 7)),
-        ("efficientnet_b0", True, 32, (31, 31, 31, 31, 16, 16, 8, 8, 8)),
-        ("mobilenet", False, 224, (112, 112, 56, 28, 14, 7, 7)),
-        ("mobilenet", True, 32, (32, 32, 32, 32, 16, 8, 8)),
-        ("mobilenet_v3_large", False, 224, (112, 112, 56, 28, 14, 14, 7, 7)),
-        ("mobilenet_v3_large", True, 32, (32, 32, 32, 32, 16, 16, 8, 8)),
-    ],
-)
-def test_features_are_a_map_of_each_stage(name, small_images, size, sizes):
-    model = create_model(name, 10, GROUPED[name], small_images)
-    features = partial(model.init_with_output, train=False, method="features")
-    images = jax.ShapeDtypeStruct((2, size, size, 3), np.float32)
-    maps, _ = jax.eval_shape(features, jax.random.key(0), images)
-    stages = [f"stage{i + 1}" for i in range(len(model.blocks_per_stage))]
-    names = ["stem", *stages, "top"]
-    assert {name: x.shape[:3] for name, x in maps.items()} == {
-        name: (2, size, size) for name, size in zip(names, sizes, strict=True)
-    }
-
-
 class StageClassifier(nn.Module):
     """A net on the first stage of another one."""
 
@@ -281,17 +271,16 @@ class StageClassifier(nn.Module):
         return nn.Dense(3)(maps["stage1"].mean((1, 2)))
 
 
-@pytest.mark.parametrize("name", GROUPED)
-def test_a_net_inside_another_has_no_classifier(images, name):
-    model = StageClassifier(small_net(name, GROUPED[name]))
-    init = partial(model.init, train=False)
-    params = jax.eval_shape(init, jax.random.key(0), images)["params"]
+def test_a_net_inside_another_has_no_classifier(shallow):
+    init = partial(StageClassifier(shallow.model).init, train=False)
+    params = jax.eval_shape(init, jax.random.key(0), shallow.images)["params"]
     assert params.keys() == {"backbone", "Dense_0"}
     assert {"stem", "block0"} <= params["backbone"].keys()
     assert not {"head", "hidden"} & params["backbone"].keys()
 
 
-def test_gradients_flow_into_a_net_inside_another(draw_variables, images):
+def test_gradients_flow_into_a_net_inside_another(draw_variables, images, monkeypatch):
+    monkeypatch.setattr(mobilenet, "STAGES", mobilenet.STAGES[:2])
     model = StageClassifier(small_net("mobilenet", 16))
     variables = draw_variables(model, images, train=False)
 
@@ -301,10 +290,11 @@ def test_gradients_flow_into_a_net_inside_another(draw_variables, images):
         )
         return (logits**2).mean()
 
-    gradients = jax.jit(jax.grad(loss), compiler_options=QUICKLY)(variables["params"])
+    gradients = jax.jit(jax.grad(loss))(variables["params"])
     reached = {path for path, gradient in paths(gradients).items() if gradient.any()}
     before_the_end_of_stage1 = re.compile(r"Dense_0/.*|backbone/(stem|block0).*")
     assert reached == set(filter(before_the_end_of_stage1.fullmatch, paths(gradients)))
+    assert reached < paths(gradients).keys()
 
 
 class Half(NamedTuple):
@@ -315,9 +305,10 @@ class Half(NamedTuple):
     variables: dict
 
 
-@pytest.fixture(scope="module", params=NETS, ids=net_id)
-def half(request, images) -> Half:
-    model = small_net(*request.param, dtype=jnp.bfloat16)
+@pytest.fixture(scope="module", params=shallow_and_whole([*GROUPED.items(), *DENSE]))
+def half(request, shrunk, images) -> Half:
+    name, min_channels, whole = request.param
+    model = small_net(name, min_channels, jnp.bfloat16)
     init = partial(
         model.init_with_output,
         train=True,
@@ -325,7 +316,8 @@ def half(request, images) -> Half:
         capture_intermediates=True,
     )
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    return Half(request.param[0], *jax.eval_shape(init, keys, images))
+    with nullcontext() if whole else shrunk():
+        return Half(name, *jax.eval_shape(init, keys, images))
 
 
 def test_bfloat16_keeps_parameters_statistics_and_logits_float32(half):
@@ -344,10 +336,9 @@ def test_bfloat16_is_the_dtype_of_all_layers_before_the_pooling(half):
     assert others == {"", "head"} | dropout
 
 
-@pytest.mark.parametrize("name", ["densenet_bc_l100", "mobilenet"])
-def test_bfloat16_leaves_the_statistics_of_batch_norm_float32(draw, images, name):
-    net = small_net(name, GROUPED[name])
-    variables = draw(net)
+@pytest.mark.parametrize("shallow", ["densenet_bc_l100", "mobilenet"], indirect=True)
+def test_bfloat16_leaves_the_statistics_of_batch_norm_float32(shallow):
+    net, variables, images = shallow
     # Without momentum the new statistics are the batch's.
     model = net.clone(dtype=jnp.bfloat16, batch_norm_momentum=0.0)
 
