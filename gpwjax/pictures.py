@@ -165,12 +165,15 @@ def find_pictures(paths: Iterable[Path]) -> list[Path]:
     they may lead in a circle.
 
     Raises:
-      ValueError: a folder holds no picture.
+      ValueError: a folder holds no picture, or folders nested too deep.
       OSError: a folder cannot be listed.
     """
     found: list[Path] = []
     for path in paths:
-        below = pictures_below(path) if os.path.isdir(path) else [path]
+        try:
+            below = pictures_below(path) if os.path.isdir(path) else [path]
+        except RecursionError as error:
+            raise ValueError(f"the folders in {path} are nested too deep") from error
         if not below:
             raise ValueError(f"there is no picture ({', '.join(FORMATS)}) in {path}")
         found += below

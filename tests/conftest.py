@@ -82,13 +82,17 @@ class Net(NamedTuple):
     images: np.ndarray
 
 
+# One stage of two blocks; DenseNet has two stages. In EfficientNet and MobileNet V3 the
+# blocks have squeeze-and-excitation.
 SHALLOW = (
     (densenet, "UNITS", (2, 1)),
-    # One stage of two blocks; in the latter two with squeeze-and-excitation.
-    (mobilenet, "STAGES", mobilenet.STAGES[1:2]),
+    (densenet.DenseNet, "blocks_per_stage", (2, 1)),
     (efficientnet, "STAGES", efficientnet.STAGES[1:2]),
     (efficientnet, "B0_BLOCKS", 2),
+    (mobilenet, "STAGES", mobilenet.STAGES[1:2]),
+    (mobilenet.MobileNet, "blocks_per_stage", (2,)),
     (mobilenet_v3, "STAGES", mobilenet_v3.STAGES[4:5]),
+    (mobilenet_v3.MobileNetV3Large, "blocks_per_stage", (2,)),
 )
 
 

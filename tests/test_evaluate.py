@@ -344,6 +344,14 @@ def report_that_is_a_file(finished: Path, folder: Path) -> list[object]:
     return [finished, "--out", folder / "out"]
 
 
+def wrong_seed(finished: Path, folder: Path) -> list[object]:
+    net = gpwjax.load(finished / "model.safetensors")
+    file, about = folder / "net.safetensors", {"data": "digits", "seed": "x"}
+    about |= {"classes": net.classes, "image_size": 8}
+    gpwjax.save(file, net.model, net.variables, **about)
+    return [file]
+
+
 def broken_net(finished: Path, folder: Path) -> list[object]:
     net = gpwjax.load(finished / "model.safetensors")
     net.variables["params"]["head"]["kernel"] += np.float32(3e38)  # overflows
@@ -361,6 +369,7 @@ def broken_net(finished: Path, folder: Path) -> list[object]:
         (unnamed_data, r"\S+ does not name its data set: name one with --data"),
         (empty_part, "few has no image for --part test"),
         (report_that_is_a_file, r".*File exists: '\S+/out'"),
+        (wrong_seed, r"seed in \S+ must be of type int, got 'x'"),
         (broken_net, r"the net of \S+ answers with numbers that are not finite"),
         (lambda run, _: [run, "--batch-size", 0], "--batch-size must be at least 1"),
         (lambda run, _: [run, "--data", "no"], "there is no data set 'no'"),

@@ -18,6 +18,12 @@ def draw_images(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(0, 1, shape).astype(np.float32)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shallow_stages(shrunk):
+    with shrunk():
+        yield
+
+
 @pytest.fixture(scope="module")
 def net(draw_variables):
     model = create_model("mobilenet", 3, small_images=True)

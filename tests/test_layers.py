@@ -1,5 +1,6 @@
 import math
 import re
+from collections.abc import Callable
 from functools import partial
 
 import chex
@@ -42,14 +43,19 @@ def depthwise_by_xla(x, kernel, stride, padding):
     )
 
 
-def gradients(convolution, x, kernel, stride, padding):
+def depthwise_by_layer(x, kernel, stride, padding):
+    layer = Depthwise(len(kernel), stride, padding)
+    return layer.apply({"params": {"kernel": kernel}}, x)
+
+
+def value_and_gradients(convolution, x, kernel, stride, padding):
     """Of a drawn combination of all results, with respect to x and kernel."""
 
     def run(x, kernel):
         return convolution(x, kernel, stride, padding)
 
     y, pull_back = jax.vjp(run, x, kernel)
-    return pull_back(normal(2, *y.shape))
+    return y, *pull_back(normal(2, *y.shape))
 
 
 @st.composite
@@ -66,25 +72,14 @@ def inputs(draw, k):
 @pytest.mark.parametrize("k", [3, 5])
 @settings(max_examples=6)
 @given(data=st.data())
-def test_depthwise_equals_the_convolution_of_xla(k, stride, data):
+def test_depthwise_and_its_gradients_equal_the_convolution_of_xla(k, stride, data):
     x, kernel, padding = data.draw(inputs(k))
-    layer = Depthwise(k, stride, padding)
-    y = jax.jit(layer.apply)({"params": {"kernel": kernel}}, x)
-    expected = depthwise_by_xla(x, kernel, stride, padding)
-    chex.assert_trees_all_close(y, expected, **CLOSE)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("k", [3, 5])
-@settings(max_examples=6)
-@given(data=st.data())
-def test_gradients_equal_those_of_the_convolution_of_xla(k, stride, data):
-    x, kernel, padding = data.draw(inputs(k))
+    how = {"stride": stride, "padding": padding}
     ours, theirs = (
-        jax.jit(partial(gradients, convolution, stride=stride, padding=padding))
-        for convolution in (depthwise, depthwise_by_xla)
+        jax.jit(partial(value_and_gradients, convolution, **how))(x, kernel)
+        for convolution in (depthwise_by_layer, depthwise_by_xla)
     )
-    chex.assert_trees_all_close(ours(x, kernel), theirs(x, kernel), **CLOSE)
+    chex.assert_trees_all_close(ours, theirs, **CLOSE)
 
 
 class TestDepthwise(chex.TestCase):
@@ -95,28 +90,28 @@ class TestDepthwise(chex.TestCase):
         self.x, self.kernel = normal(0, 4, 2, 7, 6), normal(1, 3, 3, 1, 4)
 
     @chex.variants(with_jit=True, without_jit=True)
-    def test_value_equals_xlas(self):
-        run = self.variant(partial(depthwise, **self.how))
-        expected = depthwise_by_xla(self.x, self.kernel, **self.how)
-        chex.assert_trees_all_close(run(self.x, self.kernel), expected, **CLOSE)
+    def test_value_and_gradients_equal_xlas(self):
+        ours, theirs = (
+            transform(partial(value_and_gradients, convolution, **self.how))
+            for transform, convolution in (
+                (self.variant, depthwise),
+                (jax.jit, depthwise_by_xla),
+            )
+        )
+        point = self.x, self.kernel
+        chex.assert_trees_all_close(ours(*point), theirs(*point), **CLOSE)
 
-    @chex.variants(with_jit=True, without_jit=True)
-    def test_gradients_equal_xlas(self):
-        run = self.variant(partial(gradients, depthwise, **self.how))
-        expected = gradients(depthwise_by_xla, self.x, self.kernel, **self.how)
-        chex.assert_trees_all_close(run(self.x, self.kernel), expected, **CLOSE)
-
-    @chex.variants(with_jit=True, without_jit=True)
     def test_values_and_gradients_of_several_nets_at_once_by_vmap(self):
         layer, nets = Depthwise(3, **self.how), normal(1, 3, 3, 3, 1, 4)
 
+        @jax.jit
         @jax.value_and_grad
         def loss(kernel):
             return (layer.apply({"params": {"kernel": kernel}}, self.x) ** 2).sum()
 
         one_by_one = [loss(kernel) for kernel in nets]
         expected = jax.tree.map(lambda *results: jnp.stack(results), *one_by_one)
-        at_once = self.variant(jax.vmap(loss))(nets)
+        at_once = jax.jit(jax.vmap(loss))(nets)
         chex.assert_trees_all_close(at_once, expected, **CLOSE)
 
     @chex.variants(with_jit=True, without_jit=True)
@@ -129,7 +124,7 @@ class TestDepthwise(chex.TestCase):
 
         half = self.variant(partial(value_and_gradient, jnp.bfloat16))(self.kernel)
         assert [a.dtype for a in jax.tree.leaves(half)] == [jnp.bfloat16, jnp.float32]
-        full = value_and_gradient(None, self.kernel)
+        full = jax.jit(partial(value_and_gradient, None))(self.kernel)
         for near, value in zip(*map(jax.tree.leaves, (half, full)), strict=True):
             largest = float(jnp.abs(value).max())
             np.testing.assert_allclose(jnp.float32(near), value, atol=2e-2 * largest)
@@ -178,10 +173,10 @@ class TestBatchNorm(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
     def test_training_equals_flaxs(self):
         ours, theirs = (
-            self.variant(partial(trained, norm))(self.variables, self.x)
-            for norm in (
-                BatchNorm(False, momentum=0.9),
-                batch_norm_of_flax(use_running_average=False),
+            transform(partial(trained, norm))(self.variables, self.x)
+            for transform, norm in (
+                (self.variant, BatchNorm(False, momentum=0.9)),
+                (jax.jit, batch_norm_of_flax(use_running_average=False)),
             )
         )
         chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)
@@ -207,10 +202,11 @@ class TestBatchNorm(chex.TestCase):
     @chex.variants(with_jit=True, without_jit=True)
     def test_bfloat16_has_the_statistics_and_gradients_of_float32(self):
         rounded = self.x.astype(jnp.bfloat16)
-        norms = BatchNorm(False, dtype=jnp.bfloat16), BatchNorm(False)
-        half, full = (
-            self.variant(partial(trained, norm))(self.variables, x)
-            for norm, x in zip(norms, (rounded, jnp.float32(rounded)), strict=True)
+        half = self.variant(partial(trained, BatchNorm(False, dtype=jnp.bfloat16)))(
+            self.variables, rounded
+        )
+        full = jax.jit(partial(trained, BatchNorm(False)))(
+            self.variables, jnp.float32(rounded)
         )
         assert half[0].dtype == half[3].dtype == jnp.bfloat16
         chex.assert_trees_all_close(half[1], full[1], **CLOSE)
@@ -230,10 +226,8 @@ class TestSwish(chex.TestCase):
             y, pull_back = jax.vjp(activation, x)
             return y, *pull_back(normal(2, *x.shape))
 
-        ours, theirs = (
-            self.variant(partial(run, activation))(x)
-            for activation in (swish, nn.swish)
-        )
+        ours = self.variant(partial(run, swish))(x)
+        theirs = jax.jit(partial(run, nn.swish))(x)
         chex.assert_trees_all_close(ours, theirs, **CLOSE)
 
 
@@ -253,13 +247,15 @@ def test_conv_and_its_gradients_equal_flaxs(
     def apply_ours(variables: dict, images: jax.Array) -> jax.Array:
         return channels_last(ours.apply(variables, channels_first(images)))
 
-    (y, gradients), expected = (
-        (y, pull_back(normal(1, *y.shape)))
-        for y, pull_back in (
-            jax.vjp(apply, variables, images) for apply in (apply_ours, theirs.apply)
-        )
+    def run(apply: Callable, variables: dict, images: jax.Array) -> tuple:
+        y, pull_back = jax.vjp(apply, variables, images)
+        return y, pull_back(normal(1, *y.shape))
+
+    actual, expected = (
+        jax.jit(partial(run, apply))(variables, images)
+        for apply in (apply_ours, theirs.apply)
     )
-    chex.assert_trees_all_close((y, gradients), expected, rtol=1e-4, atol=1e-4)
+    chex.assert_trees_all_close(actual, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

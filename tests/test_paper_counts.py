@@ -77,7 +77,16 @@ def test_each_of_the_papers_nets_but_inception_is_in_its_tables():
     assert (len(rows(EXACT)), len(rows(PAPER))) == (20, 34)
 
 
-@pytest.mark.parametrize("model", IMAGENET)
+LARGE = ("efficientnet_b4", "efficientnet_b5", "efficientnet_b6")  # long to trace
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(model, marks=[pytest.mark.slow] * (model in LARGE))
+        for model in IMAGENET
+    ],
+)
 def test_dense_net_of_1000_classes_has_its_known_parameters(model):
     assert params(counts(model), 1000) == IMAGENET[model]
 

@@ -18,7 +18,6 @@ from flax.traverse_util import flatten_dict
 
 from gpwjax import create_model, from_keras
 from gpwjax.keras import LAYER_NAMES
-from gpwjax.layers import channels_last
 
 # Reference of `shared` -> name and min_channels of the net, image size.
 REFERENCES = {
@@ -66,18 +65,20 @@ def reference(request, shared, draw_weights):
     weights = draw_weights.draw(names, authors["weight_shape"], soft=True)
     variables = from_keras(model, dict(zip(names, weights, strict=True)))
     inside = ACTIVATION_INSIDE.get(request.param, {})
-    run = jax.jit(
-        partial(logits_and_layers, model, inside),
-        compiler_options={"xla_backend_optimization_level": 0},  # 3 times quicker
-    )
+    run = jax.jit(partial(logits_and_layers, model, inside))
     logits, layers = jax.device_get(run(variables, draw_weights.images(size)))
-    return authors, logits, layers
+    channels_last = layers[-1] | {
+        name: [np.moveaxis(array, 0, -1) for array in pair]
+        for name, pair in layers[0].items()
+    }
+    return authors, logits, channels_last
 
 
 def logits_and_layers(model, activation_inside, variables, images):
-    """The logits, and for each layer with weights its input and its output."""
+    """The logits, and input and output of each layer with weights, by the axis of their
+    channels and by the name of the layer."""
     paths = {path[:-1] for path in flatten_dict(variables["params"])}
-    layers = {}
+    layers = {0: {}, -1: {}}
 
     def record(call, args, kwargs, context):
         output = call(*args, **kwargs)
@@ -87,10 +88,9 @@ def logits_and_layers(model, activation_inside, variables, images):
             for end, activation in activation_inside.items():
                 if "/".join(path).endswith(end):
                     activated = activation(output)
-            pair = args[0], activated
-            if getattr(context.module, "axis", -1) == 0:
-                pair = map(channels_last, pair)
-            layers[LAYER_NAMES[type(model)](list(path), model)] = tuple(pair)
+            name = LAYER_NAMES[type(model)](list(path), model)
+            axis = getattr(context.module, "axis", -1)
+            layers[axis][name] = args[0], activated
         return output
 
     with nn.intercept_methods(record):

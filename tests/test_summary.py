@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from made_nets import GROUPED
 
 from gpwjax import create_model, list_models
 from gpwjax.counts import LayerCount
@@ -23,9 +24,6 @@ from gpwjax.summary import (
     table,
     write_picture,
 )
-
-# A net of each family; the sizes of EfficientNet differ in numbers only.
-FAMILIES = ("densenet_bc_l100", "efficientnet_b0", "mobilenet", "mobilenet_v3_large")
 
 summary_of = cache(summarize)
 
@@ -69,9 +67,14 @@ def test_a_layer_saves_what_the_dense_one_of_its_name_costs_more():
     assert savings(grouped, dense) == [Cost(0, 0), Cost(9, 90), Cost(-2, -20)]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_the_savings_of_the_layers_add_up_to_the_nets(name):
-    summary = small(name)
+@pytest.fixture(params=GROUPED)
+def shallow_summary(request, shrunk):
+    with shrunk():
+        yield summarize(request.param, image_size=32)
+
+
+def test_the_savings_of_the_layers_add_up_to_the_nets(shallow_summary):
+    summary = shallow_summary
     text, counts, dense = layer_table(summary), summary.counts, summary.dense
     assert sum(column(text, "parameters")) == counts.params
     assert sum(column(text, "MACs")) == counts.macs
@@ -79,9 +82,8 @@ def test_the_savings_of_the_layers_add_up_to_the_nets(name):
     assert sum(column(text, "MACs saved")) == dense.macs - counts.macs
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_the_stages_add_up_to_the_net(name):
-    summary = small(name)
+def test_the_stages_add_up_to_the_net(shallow_summary):
+    summary = shallow_summary
     for counts in (summary.counts, summary.dense):
         stages = stage_costs(summary.model, counts)
         assert sum(cost.params for cost in stages.values()) == counts.params

@@ -113,6 +113,14 @@ def data_config(net: Net, options: argparse.Namespace) -> Config:
     settings = net.settings | vars(options)
     if "data" not in settings:
         raise RunError(f"{net.file} does not name its data set: name one with --data")
+    kinds = {"data": str, "seed": int, "split": str}
+    chosen = {name: settings[name] for name in kinds if name in settings}
+    for name, value in chosen.items():
+        if not isinstance(value, kinds[name]):
+            raise RunError(
+                f"{name} in {net.file} must be of type {kinds[name].__name__}, got "
+                f"{value!r:.200}"
+            )
     about = net.classifier.metadata
     try:
         return Config(
@@ -121,7 +129,7 @@ def data_config(net: Net, options: argparse.Namespace) -> Config:
             pad=about.get("pad", False),
             resize=about.get("resize", "bilinear"),
             batch_size=options.batch_size,
-            **{k: settings[k] for k in ("data", "seed", "split") if k in settings},
+            **chosen,
         )
     except ValueError as error:
         raise RunError(str(error)) from error

@@ -15,6 +15,7 @@ from matplotlib.image import AxesImage
 
 import gpwjax
 from gpwjax import explain
+from train.config import RunError
 from train.hosts import is_first
 from train.run import Run
 from train.run_folder import PACKAGES, write_text
@@ -66,19 +67,7 @@ def write_report(
     }
     if not is_first():
         return result
-    gpwjax.save(
-        run.folder / "model.safetensors",
-        model,
-        state.tested_variables,
-        classes=data.classes,
-        image_size=config.image_size,
-        stored_size=data.stored_size,
-        pad=data.pad,
-        resize=data.resize,
-        data=data.name,
-        license="Apache-2.0",
-        **{name: result[name] for name in ("test_accuracy", "params", "macs")},
-    )
+    save_net(run, model, state.tested_variables, result)
     draw_heatmaps(run, run.folder / "heatmaps.png")
     plot_curves(rows, result["best_epoch"], run.folder / "curves.png")
     plot_confusion(
@@ -86,6 +75,33 @@ def write_report(
     )
     write_text(run.folder / "result.json", json.dumps(result, indent=2))
     return result
+
+
+def save_net(
+    run: Run, model: nn.Module, variables: dict, result: dict[str, Any]
+) -> None:
+    """Writes the weights file.
+
+    Raises:
+      RunError: a weight is not finite.
+    """
+    data = run.dataset
+    try:
+        gpwjax.save(
+            run.folder / "model.safetensors",
+            model,
+            variables,
+            classes=data.classes,
+            image_size=run.config.image_size,
+            stored_size=data.stored_size,
+            pad=data.pad,
+            resize=data.resize,
+            data=data.name,
+            license="Apache-2.0",
+            **{name: result[name] for name in ("test_accuracy", "params", "macs")},
+        )
+    except ValueError as error:
+        raise RunError(f"cannot save the net: {error}") from error
 
 
 def draw_heatmaps(run: Run, file: Path) -> None:
