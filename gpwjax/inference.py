@@ -59,7 +59,9 @@ class Classifier:
         stored_size = self.metadata.get("stored_size", size)
         pad = self.metadata.get("pad", False)
         resize = self.metadata.get("resize", "bilinear")
-        return fit(fit(as_float(image), stored_size, pad, resize), size)
+        image = np.asarray(image)
+        check_image(image)
+        return fit(fit(image, stored_size, pad, resize), size)
 
     @cached_property
     def probabilities(self) -> Callable[[np.ndarray], jax.Array]:
@@ -96,26 +98,26 @@ def in_batches(function: Callable[..., jax.Array], *arrays: np.ndarray) -> np.nd
     return np.concatenate(results)
 
 
-def as_float(image: np.ndarray) -> np.ndarray:
-    """An image (H, W, 3), uint8 or float, as float32 in [0, 1].
-
-    Raises:
-      ValueError: it has another shape or dtype.
-    """
-    image = np.asarray(image)
+def check_image(image: np.ndarray) -> None:
+    """Raises ValueError unless an image is (H, W, 3), of uint8 or floats."""
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
         raise ValueError(f"an image must be (H, W, 3), got shape {image.shape}")
-    if image.dtype == np.uint8:
-        return image.astype(np.float32) / 255
-    if not np.issubdtype(image.dtype, np.floating):
+    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
         raise ValueError(f"an image must be uint8 or floats, got dtype {image.dtype}")
-    return image.astype(np.float32)
+
+
+def as_float(pixels: np.ndarray) -> np.ndarray:
+    """Pixels as float32, those of uint8 in [0, 1]."""
+    floats = pixels.astype(np.float32)
+    if pixels.dtype == np.uint8:
+        floats /= 255
+    return floats
 
 
 def fit(
     image: np.ndarray, size: int, pad: bool = False, resize: str = "bilinear"
 ) -> np.ndarray:
-    """Brings a float32 image (H, W, C) to (size, size, C).
+    """Brings an image (H, W, C), uint8 or floats in [0, 1], to (size, size, C) float32.
 
     The largest square in its middle, or with `pad` the whole image with black bars, is
     shrunk by an antialiased bilinear filter, or where `resize` is "nearest" by nearest
@@ -124,13 +126,19 @@ def fit(
     image = pad_to_square(image) if pad else middle_square(image)
     side = len(image)
     if side == size:
-        return image
+        return as_float(image)
     smooth = side > size and resize == "bilinear"
     method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    # One by one, since as floats a large image takes gigabytes.
     channels = [
-        Image.fromarray(np.ascontiguousarray(c)) for c in image.transpose(2, 0, 1)
+        np.asarray(
+            Image.fromarray(as_float(np.ascontiguousarray(channel))).resize(
+                (size, size), method
+            )
+        )
+        for channel in image.transpose(2, 0, 1)
     ]
-    return np.stack([np.asarray(c.resize((size, size), method)) for c in channels], -1)
+    return np.stack(channels, -1)
 
 
 def middle_square(image: np.ndarray) -> np.ndarray:

@@ -1,9 +1,19 @@
 """Faults that really happen to a run, injected: every restart ends as if there had been
-none.
+none. The training program in processes of its own, with a net that compiles quickly.
 
-The training program in processes of its own, with a net that compiles quickly. Broken
-checkpoints are in test_checkpoints.py, other processes, data and code and a loss that
-is not finite in test_loop.py, several hosts in test_hosts.py.
+| fault | test |
+|---|---|
+| Ctrl-C, SIGTERM | here: asked to stop |
+| kill -9 at any moment | here: killed at any moment |
+| full disk, read-only folder, folder that vanishes | here |
+| metrics.csv cut | here, test_run_folder.py |
+| checkpoint flipped, cut, deleted or empty | test_checkpoints.py |
+| second process, other data, other code | test_loop.py |
+| other settings, config.json damaged | test_run_folder.py |
+| loss or gradient not finite | test_loop.py |
+| host that dies, signal to one host | test_hosts.py |
+| other number of devices | test_devices.py, test_checkpoints.py |
+| hostile files | test_weights.py, test_keras.py, test_images.py, test_table.py, test_fuzz.py |
 """
 
 import contextlib

@@ -1,5 +1,6 @@
 import copy
 import re
+import tracemalloc
 from functools import partial
 
 import jax
@@ -197,3 +198,12 @@ def test_a_large_image_is_shrunk_as_by_jaxs_antialiased_bilinear_filter(size, mo
     image = draw_images(size + more, size + more, 3)
     expected = jax.image.resize(image, (size, size, 3), "linear", antialias=True)
     np.testing.assert_allclose(fit(image, size), expected, atol=1e-5)
+
+
+def test_a_large_image_is_brought_to_its_size_a_channel_at_a_time():
+    image = np.zeros((2000, 3000, 3), np.uint8)
+    tracemalloc.start()
+    fit(image, 8)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2.5 * 4 * 2000**2  # bytes; as floats, the square has 48 million

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from gpwjax.inference import as_float, fit
+from gpwjax.inference import fit
 from gpwjax.pictures import UnreadableImageError
 from train.config import RunError
 from train.data.source import Source, digest_of
@@ -123,4 +123,4 @@ def to_size(image: np.ndarray, size: int, pad: bool, resize: str) -> np.ndarray:
     """An image (H, W, 3) uint8 as (size, size, 3) uint8, as `Classifier` does it."""
     if image.shape[:2] == (size, size):
         return image
-    return np.round(fit(as_float(image), size, pad, resize) * 255).astype(np.uint8)
+    return np.round(fit(image, size, pad, resize) * 255).astype(np.uint8)
