@@ -13,7 +13,8 @@ none. The training program in processes of its own, with a net that compiles qui
 | loss or gradient not finite | test_loop.py |
 | host that dies, signal to one host | test_hosts.py |
 | other number of devices | test_devices.py, test_checkpoints.py |
-| hostile files | test_weights.py, test_keras.py, test_images.py, test_table.py, test_fuzz.py |
+| hostile files | test_weights.py, test_keras.py, test_images.py, test_table.py |
+| fuzzing of their readers | test_fuzz.py |
 """
 
 import contextlib
