@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpwjax.inference import Classifier
+from gpwjax.weights import replacing
 
 FORMATS = ("stablehlo", "onnx")
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -63,9 +64,7 @@ def export(
         "stablehlo": (stablehlo_bytes, run_stablehlo),
         "onnx": (onnx_bytes, run_onnx),
     }[file_format]
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replacing(path) as unfinished:
         unfinished.write_bytes(serialize(classifier, dtype, uint8))
         difference = compare(classifier, unfinished, run, uint8)
         if not difference <= BOUNDS[dtype]:
@@ -73,9 +72,6 @@ def export(
                 f"the {file_format} file's probabilities differ from the net's by "
                 f"{difference:.2g}, more than {BOUNDS[dtype]:.2g}: it was not written"
             )
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return difference
 
 
@@ -135,7 +131,8 @@ def run_stablehlo(file: Path, images: np.ndarray) -> np.ndarray:
 
 def onnx_bytes(classifier: Classifier, dtype: str, uint8: bool) -> bytes:
     # Here, since only this needs the package.
-    from gpwjax.onnx_graph import Graph, make_graph, serialize
+    from gpwjax.onnx_file import Graph, serialize
+    from gpwjax.onnx_graph import make_graph
 
     graph, images = Graph(), "images"
     size, image_size = input_size(classifier, uint8), classifier.metadata["image_size"]

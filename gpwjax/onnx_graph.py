@@ -16,21 +16,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import ml_dtypes
 import numpy as np
-import onnx
 from flax import linen as nn
 from jax.core import ShapedArray
 from jax.extend.core import Literal, Primitive
-from onnx import TensorProto, helper, numpy_helper
 
 from gpwjax.conv import Conv
 from gpwjax.depthwise import Depthwise
 from gpwjax.layers import BatchNorm
+from gpwjax.onnx_file import Graph
 from gpwjax.pointwise import GroupedPointwise
 
-OPSET = 18
-IR_VERSION = 10  # what onnxruntime of 2024 reads
 BINARY = {"add": "Add", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min"}
 
 layer_p = Primitive("layer")  # stands for a module in the traced program
@@ -64,89 +60,6 @@ class Value:
     name: str
     axes: tuple[Axes, ...]
     dims: tuple[Axes, ...]
-
-
-class Graph:
-    """ONNX nodes and their constants."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, np.ndarray] = {}
-
-    def constant(self, array: np.ndarray) -> str:
-        """Adds a constant; its name."""
-        name = f"constant{len(self.constants)}"
-        self.constants[name] = array
-        return name
-
-    def number(self, value: float) -> str:
-        return self.constant(np.float32(value))
-
-    def node(
-        self, kind: str, *inputs: str, result: str | None = None, **attributes: Any
-    ) -> str:
-        """Adds a node; the name of its result."""
-        name = result or f"{kind.lower()}{len(self.nodes)}"
-        node = helper.make_node(kind, inputs, [name], name=name, **attributes)
-        self.nodes.append(node)
-        return name
-
-    def float32(self, name: str) -> str:
-        return self.node("Cast", name, to=TensorProto.FLOAT)
-
-
-def serialize(
-    graph: Graph,
-    *,
-    images: Sequence[int | None],
-    uint8: bool,
-    classes: int,
-    weights: str,
-    metadata: str,
-) -> bytes:
-    """The ONNX file of a graph from `images` to `probabilities`.
-
-    Args:
-      graph: all nodes.
-      images: shape of the images, None for any N.
-      uint8: whether they are uint8, else float32.
-      classes: number of classes.
-      weights: dtype of the large constants in the file, "float32" or "bfloat16".
-      metadata: stored under the key `gpwjax`.
-    """
-    nodes, tensors = list(graph.nodes), []
-    for name, array in graph.constants.items():
-        if weights == "bfloat16" and array.dtype == np.float32 and array.ndim:
-            rounded = array.astype(ml_dtypes.bfloat16)
-            tensors.append(numpy_helper.from_array(rounded, f"{name}_{weights}"))
-            cast = {"to": TensorProto.FLOAT, "name": f"{name}_cast"}
-            nodes.insert(
-                0, helper.make_node("Cast", [tensors[-1].name], [name], **cast)
-            )
-        else:
-            tensors.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
-    kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
-    shape = ["N" if size is None else size for size in images]
-    made = helper.make_graph(
-        nodes,
-        "gpwjax",
-        [helper.make_tensor_value_info("images", kind, shape)],
-        [
-            helper.make_tensor_value_info(
-                "probabilities", TensorProto.FLOAT, ["N", classes]
-            )
-        ],
-        tensors,
-    )
-    model = helper.make_model(
-        made,
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="gpwjax",
-    )
-    helper.set_model_props(model, {"gpwjax": metadata})
-    onnx.checker.check_model(model, full_check=True)
-    return model.SerializeToString()
 
 
 @dataclasses.dataclass(frozen=True)

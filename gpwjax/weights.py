@@ -6,7 +6,8 @@ the net that its header describes, and for no others.
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
@@ -97,10 +98,18 @@ def save(
         arrays = {name: array.astype(dtype) for name, array in arrays.items()}
     check_forms({n: Form(a.shape, a.dtype.name) for n, a in arrays.items()}, model)
     check_finite(arrays)
+    with replacing(path) as unfinished:
+        unfinished.write_bytes(serialize(arrays, metadata=header))
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives the path of an unfinished file, which takes the place of `path` at the end;
+    after an error it is removed, and `path` is as it was."""
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        unfinished.write_bytes(serialize(arrays, metadata=header))
+        yield unfinished
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -24,7 +24,15 @@ from flax import linen as nn  # noqa: E402
 from hypothesis import settings  # noqa: E402
 from made_nets import GROUPED  # noqa: E402
 
-from gpwjax import create_model, densenet, efficientnet, mobilenet, mobilenet_v3  # noqa: E402
+from gpwjax import (  # noqa: E402
+    create_model,
+    densenet,
+    efficientnet,
+    load,
+    mobilenet,
+    mobilenet_v3,
+    save,
+)
 from gpwjax.layers import BatchNorm  # noqa: E402
 
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -130,6 +138,19 @@ def shallow(request, shrunk, shallow_nets) -> Iterator[Net]:
     """A grouped net of two or three blocks."""
     with shrunk():
         yield shallow_nets(request.param)
+
+
+@pytest.fixture(scope="module")
+def saved_net(shrunk, draw_variables, tmp_path_factory) -> Iterator[tuple[Path, Any]]:
+    """A net for the classes cat, dog and giraffe and images of 8x8 pixels: its weights
+    file, and its `Classifier`."""
+    with shrunk():
+        model = create_model("mobilenet", 3, small_images=True)
+        images = np.zeros((1, 8, 8, 3), np.float32)
+        variables = draw_variables(model, images, train=False)
+        file = tmp_path_factory.mktemp("run") / "model.safetensors"
+        save(file, model, variables, classes=["cat", "dog", "giraffe"], image_size=8)
+        yield file, load(file)
 
 
 @pytest.fixture(scope="session")

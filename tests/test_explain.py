@@ -1,7 +1,6 @@
 """Class activation maps, and their drawing."""
 
 import re
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,10 +14,7 @@ from PIL import Image
 from gpwjax import (
     Classifier,
     class_activation_map,
-    create_model,
     explain,
-    mobilenet,
-    save,
 )
 from gpwjax.cli import main
 from gpwjax.layers import global_average
@@ -70,22 +66,8 @@ def test_it_is_the_map_weighted_by_what_each_channels_mean_does_to_the_class(sha
 
 
 @pytest.fixture(scope="module")
-def net(draw_variables, tmp_path_factory) -> Iterator[tuple[Path, Classifier]]:
-    """A net of one stage, for images of 8x8 pixels: its file, and what is in it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mobilenet, "STAGES", mobilenet.STAGES[1:2])
-        model = create_model("mobilenet", 3, small_images=True)
-        images = np.zeros((1, 8, 8, 3), np.float32)
-        variables = draw_variables(model, images, train=False)
-        about = {"classes": CLASSES, "image_size": 8}
-        file = tmp_path_factory.mktemp("run") / "model.safetensors"
-        save(file, model, variables, **about)
-        yield file, Classifier(model, variables, about)
-
-
-@pytest.fixture(scope="module")
-def classifier(net) -> Classifier:
-    return net[1]
+def classifier(saved_net) -> Classifier:
+    return saved_net[1]
 
 
 def draw_images(*shape: int) -> np.ndarray:
@@ -196,9 +178,9 @@ def test_a_row_is_a_caption_the_image_and_the_map_over_it(classifier):
 
 
 @pytest.fixture
-def program(net, monkeypatch, tmp_path) -> list[str]:
+def program(saved_net, monkeypatch, tmp_path) -> list[str]:
     """`gpwjax explain WEIGHTS`, in a folder with pictures; quick, as test_predict's."""
-    weights, classifier = net
+    weights, classifier = saved_net
     monkeypatch.setattr("gpwjax.cli.use_compilation_cache", lambda: None)
     monkeypatch.setattr("gpwjax.load", lambda path: classifier)
     monkeypatch.chdir(tmp_path)

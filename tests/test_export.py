@@ -17,6 +17,7 @@ from gpwjax.export import export, nearest_pixels, run_onnx, run_stablehlo
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 graphs = pytest.importorskip("gpwjax.onnx_graph")
+files = pytest.importorskip("gpwjax.onnx_file")
 
 SIZE = 8
 CLASSES = [f"class {number}" for number in range(10)]
@@ -71,7 +72,7 @@ def test_whole_nets(draw_variables, tmp_path, name, grouped, file_format):
     graph.node("Identity", logits, result="probabilities")
     shape = {"images": (None, 32, 32, 3), "classes": 10}
     settings = {"uint8": False, "weights": "float32", "metadata": ""}
-    (tmp_path / "logits").write_bytes(graphs.serialize(graph, **shape, **settings))
+    (tmp_path / "logits").write_bytes(files.serialize(graph, **shape, **settings))
     for count in (1, 7):
         expected = np.asarray(model.apply(variables, images(count, 32), train=False))
         found = run_onnx(tmp_path / "logits", images(count, 32))

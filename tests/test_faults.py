@@ -25,32 +25,28 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from train_processes import HERE, assert_same_end, environment, wait_for
+from train_processes import (
+    HERE,
+    Start,
+    assert_same_end,
+    environment,
+    finish,
+    starter,
+    wait_for,
+)
 
 SETTINGS = ["--model", "tiny", "--epochs", "12", "--batch-size", "64"]
-
-Start = Callable[..., subprocess.Popen]
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory) -> Start:
     """Starts the program; all runs of this file share a cache folder."""
     env = environment(tmp_path_factory.mktemp("cache"))
-
-    def start(*args: object) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, HERE / "train_tiny.py", *map(str, args)],
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return start
+    return starter([HERE / "train_tiny.py"], env)
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +55,6 @@ def whole(start, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "whole"
     finish(start(*SETTINGS, "--run-dir", folder))
     return folder
-
-
-def finish(process: subprocess.Popen, status: int = 0) -> str:
-    output, _ = process.communicate()
-    assert process.returncode == status, output
-    return output
 
 
 def assert_one_clear_line(output: str, pattern: str) -> None:

@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpwjax import Classifier, create_model, load, mobilenet, predict, save
+from gpwjax import Classifier, load, predict
 from gpwjax.cli import main
 from gpwjax.pictures import read_image
 
@@ -20,26 +19,13 @@ CLASSES = ["cat", "dog", "giraffe"]
 
 
 @pytest.fixture(scope="module")
-def net(draw_variables, tmp_path_factory) -> Iterator[tuple[Path, Classifier]]:
-    """A net of one stage, for images of 8x8 pixels: its file, and loaded from it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(mobilenet, "STAGES", mobilenet.STAGES[1:2])
-        model = create_model("mobilenet", 3, small_images=True)
-        images = np.zeros((1, 8, 8, 3), np.float32)
-        variables = draw_variables(model, images, train=False)
-        file = tmp_path_factory.mktemp("run") / "model.safetensors"
-        save(file, model, variables, classes=CLASSES, image_size=8)
-        yield file, load(file)
+def weights(saved_net) -> Path:
+    return saved_net[0]
 
 
 @pytest.fixture(scope="module")
-def weights(net) -> Path:
-    return net[0]
-
-
-@pytest.fixture(scope="module")
-def classifier(net) -> Classifier:
-    return net[1]
+def classifier(saved_net) -> Classifier:
+    return saved_net[1]
 
 
 @pytest.fixture

@@ -3,13 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from train_processes import assert_same_end, wait_for
+from train_processes import Start, assert_same_end, finish, starter, wait_for
 
 import gpwjax
 from train.data import load_dataset
@@ -22,21 +20,11 @@ SETTINGS = ["--epochs", str(EPOCHS), "--batch-size", "64"]
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
+def start(tmp_path_factory) -> Start:
     """Starts the program; all runs of this file share a cache folder."""
     cache = tmp_path_factory.mktemp("cache")
-
-    def start(*args: object) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-m", "train", *map(str, args)],
-            cwd=ROOT,
-            env=os.environ | {"XDG_CACHE_HOME": str(cache), "XLA_FLAGS": ""},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    return start
+    env = os.environ | {"XDG_CACHE_HOME": str(cache), "XLA_FLAGS": ""}
+    return starter(["-m", "train"], env)
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +33,6 @@ def whole(start, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "whole"
     finish(start(*SETTINGS, "--run-dir", folder))
     return folder
-
-
-def finish(process: subprocess.Popen, status: int = 0) -> str:
-    output, _ = process.communicate()
-    assert process.returncode == status, output
-    return output
 
 
 def test_a_run_leaves_all_its_files(whole):

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
-from made_nets import GROUPED
+from made_nets import GROUPED, Tiny
 from train_processes import assert_same_end
 
 import gpwjax
@@ -45,21 +45,8 @@ class Block(nn.Module):
         return nn.relu(norm(x))
 
 
-class Parted(nn.Module):
-    """Has the fields of the nets of `create_model`, and the parts that they have."""
-
-    classes: int
-    min_channels: int | None
-    small_images: bool
-    dtype: Any
-    batch_norm_momentum: float | None
-    remat: bool
-
-    def setup(self) -> None:
-        self.head = nn.Dense(self.classes)
-
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        return self.head(self.features(images, train=train)["top"].mean((1, 2)))
+class Parted(Tiny):
+    """Has the parts that the nets of `create_model` have."""
 
     @nn.compact
     def features(self, images: jax.Array, *, train: bool) -> dict[str, jax.Array]:

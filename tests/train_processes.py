@@ -2,9 +2,13 @@
 
 import os
 import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
+
+Start = Callable[..., subprocess.Popen]
 
 
 def environment(cache: Path, devices: int = 1) -> dict[str, str]:
@@ -18,6 +22,29 @@ def environment(cache: Path, devices: int = 1) -> dict[str, str]:
         "XDG_CACHE_HOME": str(cache),
         "XLA_FLAGS": flags,
     }
+
+
+def starter(program: Sequence[object], env: Mapping[str, str]) -> Start:
+    """What starts a program in the checkout, with more arguments."""
+
+    def start(*args: object) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, *map(str, (*program, *args))],
+            cwd=HERE.parent,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    return start
+
+
+def finish(process: subprocess.Popen, status: int = 0) -> str:
+    """The output of a process that ends with this status."""
+    output, _ = process.communicate()
+    assert process.returncode == status, output
+    return output
 
 
 def wait_for(process: subprocess.Popen, text: str) -> None:

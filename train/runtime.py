@@ -25,12 +25,10 @@ def keep_memory() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def start_logging() -> logging.Logger:
+def start_logging() -> None:
     """Prints what the programs of train/ say, and only warnings of all else."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
-    log = logging.getLogger("train")
-    log.setLevel(logging.INFO)
-    return log
+    logging.getLogger("train").setLevel(logging.INFO)
 
 
 def quieten_absl() -> None:
