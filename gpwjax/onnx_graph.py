@@ -28,6 +28,14 @@ from gpwjax.onnx_file import Graph
 from gpwjax.pointwise import GroupedPointwise
 
 BINARY = {"add": "Add", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min"}
+# Functions of jax.nn that ONNX has as one node. onnxruntime computes them together with
+# the convolution before them; without this they would be several nodes.
+ACTIVATIONS: dict[str, tuple[str, Sequence[float], dict[str, float]]] = {
+    "relu": ("Relu", (), {}),
+    "relu6": ("Clip", (0, 6), {}),
+    "hard_sigmoid": ("HardSigmoid", (), {"alpha": 1 / 6, "beta": 0.5}),
+    "hard_silu": ("HardSwish", (), {}),
+}
 
 layer_p = Primitive("layer")  # stands for a module in the traced program
 
@@ -159,7 +167,9 @@ class Translation:
             # Functions within the program: activations, jitted or with own gradients.
             inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
             operands = [value(x) for x in eqn.invars]
-            if inner is not None:
+            if eqn.params.get("name") in ACTIVATIONS:
+                results = [self.activation(eqn.params["name"], *operands)]
+            elif inner is not None:
                 results = self.run(getattr(inner, "jaxpr", inner), operands)
             else:
                 results = [self.operation(eqn, operands)]
@@ -199,6 +209,12 @@ class Translation:
             case "reduce_window_sum":
                 return self.sum_windows(x, **eqn.params)
         raise NotImplementedError(f"no translation of the operation {name}")
+
+    def activation(self, name: str, x: Value) -> Value:
+        kind, numbers, attributes = ACTIVATIONS[name]
+        constants = map(self.graph.number, numbers)
+        node = self.graph.node(kind, x.name, *constants, **attributes)
+        return dataclasses.replace(x, name=node)
 
     def binary(self, kind: str, x: Any, y: Any) -> Value:
         """An operation on two values, or on a value and a number."""

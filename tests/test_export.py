@@ -133,6 +133,19 @@ def test_batch_norm_is_part_of_the_convolution_before_it(shallow):
     assert not any(name in graph.constants for node in sums for name in node.input)
 
 
+@pytest.mark.parametrize(
+    ("shallow", "kind"),
+    [("mobilenet", "Clip"), ("mobilenet_v3_large", "HardSwish")],
+    indirect=["shallow"],
+)
+def test_an_activation_is_one_node(shallow, kind):
+    graph = graphs.Graph()
+    graphs.make_graph(shallow.model, shallow.variables, "images", SIZE, graph)
+    kinds = {node.op_type for node in graph.nodes}
+    assert kind in kinds
+    assert not kinds & {"Max", "Min"}
+
+
 @one_net
 def test_a_file_that_answers_otherwise_is_not_written(shallow, tmp_path, monkeypatch):
     (tmp_path / "net.onnx").write_text("the one before")
