@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -175,6 +176,8 @@ class Config:
     on_nan: Literal["stop", "skip-batch"] = "stop"
     """What a loss or gradient that is not finite does: it ends the run, or its batch
     changes nothing but the count of steps."""
+    tensorboard: bool = False
+    """Write event files for TensorBoard into the run folder."""
     seed: int = 0
     """Of the weights, the order of the images, augmentation, dropout, and the split
     where the data set has none."""
@@ -214,6 +217,10 @@ class Config:
 
     def _check_what_goes_together(self) -> None:
         """A setting that would do nothing is an error."""
+        if self.tensorboard:
+            there = find_spec("tensorboardX") is not None
+            rule = "left out without tensorboardX: pip install 'gpwjax[tensorboard]'"
+            check(there, "tensorboard", self.tensorboard, rule)
         rule = "left out without --init"
         check(not self.freeze or bool(self.init), "freeze", ",".join(self.freeze), rule)
         if self.weight_decay is not None:
@@ -250,10 +257,10 @@ class Config:
         return Path("runs", f"{name}-seeds{self.seed}-{self.seed + self.seeds - 1}")
 
     def to_json(self) -> dict[str, Any]:
-        """What the result of a run depends on: all but where things are, and what is
-        to be done when it fails."""
+        """What the result of a run depends on: all but where things are, what is to be
+        done when it fails, and what else is written."""
         settings = dataclasses.asdict(self)
         settings["init"] = None if self.init is None else str(self.init)
         others = ("data_dir", "archive", "archive_digest", "run_dir", "seeds", "on_nan")
-        others += ("distributed", *HOST_SETTINGS)
+        others += ("tensorboard", "distributed", *HOST_SETTINGS)
         return {name: v for name, v in settings.items() if name not in others}

@@ -32,6 +32,7 @@ from train.run_folder import (
 )
 from train.step import Metrics, TrainState, eval_step, merged, split, train_step
 from train.stop import Stopped, StopRequest
+from train.tensorboard import Events
 from train.transfer import check_head, load_source, take_over
 from train.watch import STEPS_AHEAD, LossWatch
 
@@ -79,11 +80,17 @@ def train_and_test(run: Run, model: nn.Module, counts: gpwjax.Counts) -> dict[st
     """All epochs that are still to do, and the test; the content of result.json."""
     with Checkpoints(run.folder, expected_state(run, model)) as checkpoints:
         state = start_state(run, model, checkpoints)
-        rows = train(run, state, checkpoints)
-        state, best = checkpoints.restore_best()
-        log.info("testing the net of epoch %d, the best in validation", best["epoch"])
-        test, predicted = evaluate(run, state, run.dataset.test)
-        return write_report(run, model, counts, state, rows, best, test, predicted)
+        with Events(run, int(state.step)) as events:
+            rows = train(run, state, checkpoints, events)
+            state, best = checkpoints.restore_best()
+            epoch = best["epoch"]
+            log.info("testing the net of epoch %d, the best in validation", epoch)
+            test, predicted = evaluate(run, state, run.dataset.test)
+            result = write_report(
+                run, model, counts, state, rows, best, test, predicted
+            )
+            events.pictures(rows[-1]["step"])
+            return result
 
 
 def log_dataset(run: Run) -> None:
@@ -191,7 +198,9 @@ def first_state(run: Run, model: nn.Module) -> jax.stages.Wrapped:
     return jax.jit(init, out_shardings=run.replicated, compiler_options=options)
 
 
-def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
+def train(
+    run: Run, state: TrainState, checkpoints: Checkpoints, events: Events
+) -> list[dict]:
     """Trains from the state's epoch to the last one; the rows of metrics.csv."""
     config = run.config
     first_epoch = int(state.step) // run.steps_per_epoch
@@ -208,7 +217,7 @@ def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
     ) as bar:
         for epoch in range(first_epoch, config.epochs):
             begun = time.monotonic()
-            state, rate = train_epoch(run, state, epoch, checkpoints, bar)
+            state, rate = train_epoch(run, state, epoch, checkpoints, events, bar)
             if not state.metrics.images:
                 raise RunError(f"all batches of epoch {epoch + 1} were skipped")
             trained = state.metrics.means()
@@ -226,6 +235,7 @@ def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
             rows.append(row)
             if is_first():
                 write_metrics(run.folder, rows)
+            events.epoch(row)
             state = state.replace(metrics=run.zero_metrics())
             checkpoints.save(state, row)
             log_epoch(row, config.epochs)
@@ -236,12 +246,17 @@ def train(run: Run, state: TrainState, checkpoints: Checkpoints) -> list[dict]:
 
 
 def train_epoch(
-    run: Run, state: TrainState, epoch: int, checkpoints: Checkpoints, bar: tqdm
+    run: Run,
+    state: TrainState,
+    epoch: int,
+    checkpoints: Checkpoints,
+    events: Events,
+    bar: tqdm,
 ) -> tuple[TrainState, float]:
     """The steps of an epoch that are still to do: the new state, and images/s."""
     config = run.config
     first = int(state.step) % run.steps_per_epoch
-    watch = LossWatch(run)
+    watch = LossWatch(run, events)
     steps_alone = 1 if jax.process_count() == 1 else STEPS_ALONE
     saved = time.monotonic()
     batches = run.training_batches(epoch, first)

@@ -10,6 +10,7 @@ import numpy as np
 from train.config import RunError
 from train.optimizer import make_schedule
 from train.run import Run
+from train.tensorboard import Events
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +21,9 @@ class LossWatch:
     """Takes the losses of a run's steps and looks at them a little later, when the
     device has them."""
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, events: Events):
         self._run = run
+        self._events = events
         self._schedule = make_schedule(run.config, run.steps_per_epoch)
         self._pending: collections.deque = collections.deque()
 
@@ -51,6 +53,7 @@ class LossWatch:
     def _look(self) -> float:
         step, indices, loss = self._pending.popleft()
         loss = float(loss)
+        self._events.loss(step, loss)
         if not math.isfinite(loss):
             self._report(step, indices)
         return loss

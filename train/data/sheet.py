@@ -19,12 +19,17 @@ GAP = 16
 
 
 def write_sheet(dataset: Dataset, config: Config, file: Path) -> None:
-    """Draws training images of each class and what a training step makes of them.
+    """Writes the sheet as a picture.
 
     Raises:
       OSError: the file cannot be written.
       ValueError: no picture format has the file's ending.
     """
+    draw_sheet(dataset, config).save(file)
+
+
+def draw_sheet(dataset: Dataset, config: Config) -> Image.Image:
+    """Draws training images of each class and what a training step makes of them."""
     count = len(dataset.classes)
     columns = -(-count // ROWS)
     rows = min(count, ROWS)
@@ -45,7 +50,7 @@ def write_sheet(dataset: Dataset, config: Config, file: Path) -> None:
                 x = left + LABEL + side * (SAMPLES * CELL + GAP) + number * CELL
                 cell = Image.fromarray(image).resize((CELL - 4, CELL - 4))
                 sheet.paste(cell, (x, top))
-    sheet.save(file)
+    return sheet
 
 
 def samples(

@@ -1,0 +1,67 @@
+"""Event files for TensorBoard."""
+
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from train.data.sheet import draw_sheet
+from train.hosts import is_first
+from train.run import Run
+
+FOLDER = "tensorboard"  # in the run folder
+PICTURES = ("heatmaps", "confusion")  # of the run folder
+NOT_SCALARS = ("epoch", "step")  # columns of metrics.csv
+
+
+class Events:
+    """Writes the event files of a run, where `--tensorboard` asks for them.
+
+    Of several hosts the first one writes.
+    """
+
+    def __init__(self, run: Run, step: int):
+        """
+        Args:
+          step: after which the run begins or goes on. TensorBoard then shows nothing
+            of later steps that the run made before, since it makes them again.
+        """
+        self._folder = run.folder
+        self._writer = None
+        if not (run.config.tensorboard and is_first()):
+            return
+        from tensorboardX import SummaryWriter  # of an extra
+
+        self._writer = SummaryWriter(str(run.folder / FOLDER), purge_step=step + 1)
+        if step == 0:
+            self._image("training images", draw_sheet(run.dataset, run.config), 0)
+
+    def loss(self, step: int, loss: float) -> None:
+        """Takes the loss of a step, counted from 1."""
+        if self._writer is not None:
+            self._writer.add_scalar("step/loss", loss, step)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """Takes a row of metrics.csv: the learning rate, and means over the epoch."""
+        if self._writer is None:
+            return
+        for name in row.keys() - set(NOT_SCALARS):
+            self._writer.add_scalar(f"epoch/{name}", row[name], row["step"])
+        self._writer.flush()
+
+    def pictures(self, step: int) -> None:
+        """Takes what the run has drawn at its end, after this step."""
+        for name in PICTURES if self._writer is not None else ():
+            with Image.open(self._folder / f"{name}.png") as picture:
+                self._image(name, picture, step)
+
+    def _image(self, name: str, picture: Image.Image, step: int) -> None:
+        pixels = np.asarray(picture.convert("RGB"))
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def __enter__(self) -> "Events":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
