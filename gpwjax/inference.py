@@ -127,18 +127,28 @@ def fit(
     side = len(image)
     if side == size:
         return as_float(image)
-    smooth = side > size and resize == "bilinear"
-    method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    if side < size or resize == "nearest":
+        near = nearest_pixels(side, size)
+        return as_float(image[near][:, near])
     # One by one, since as floats a large image takes gigabytes.
     channels = [
         np.asarray(
             Image.fromarray(as_float(np.ascontiguousarray(channel))).resize(
-                (size, size), method
+                (size, size), Image.Resampling.BILINEAR
             )
         )
         for channel in image.transpose(2, 0, 1)
     ]
     return np.stack(channels, -1)
+
+
+def nearest_pixels(side: Any, size: int) -> Any:
+    """For each of `size` new pixels the number of the nearest of `side` old ones.
+
+    As in training, whereas pillow's choice between two at the same distance depends on
+    its rounding.
+    """
+    return (2 * np.arange(size) + 1) * side // (2 * size)
 
 
 def middle_square(image: np.ndarray) -> np.ndarray:

@@ -6,11 +6,12 @@ from functools import partial
 import jax
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpwjax import Classifier, create_model, load, save
 from gpwjax.inference import fit
+from train.augment import as_input
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
@@ -185,11 +186,15 @@ def test_a_small_image_repeats_its_pixels():
 def test_a_small_image_is_enlarged_to_any_size_by_nearest_neighbour(side, more):
     image = draw_images(side, side, 3)
     size = side + more
-    # The centre of pixel i is at (i + 1/2) / size; on an edge there are two nearest.
-    centres = [(2 * i + 1) * side for i in range(size)]
-    assume(all(centre % (2 * size) for centre in centres))
-    nearest = [centre // (2 * size) for centre in centres]
+    # The centre of pixel i is at (i + 1/2) / size; of two nearest the second counts.
+    nearest = [(2 * i + 1) * side // (2 * size) for i in range(size)]
     np.testing.assert_array_equal(fit(image, size), image[nearest][:, nearest])
+
+
+@pytest.mark.parametrize(("side", "size"), [(32, 48), (5, 8), (32, 224), (96, 224)])
+def test_a_small_image_is_enlarged_as_in_training(side, size):
+    image = draw_images(side, side, 3)
+    np.testing.assert_array_equal(fit(image, size), as_input(image[None], size)[0])
 
 
 @settings(max_examples=10)
