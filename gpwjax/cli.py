@@ -4,6 +4,7 @@ import argparse
 import difflib
 import io
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 import jax
 
 import gpwjax
-from gpwjax import explain, export, predict, summary
+from gpwjax import explain, export, predict, summary, web
 from gpwjax.compilation import use_compilation_cache
 from gpwjax.pictures import UnreadableImageError, find_pictures, read_image
 
@@ -91,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
     add_predict_arguments(add("predict", name_classes, text))
     text = "draw where in pictures a net sees a class"
     add_explain_arguments(add("explain", draw_maps, text))
-    text = "write a net as a file that other programs run"
+    text = "write a net as a file that other programs run, or as a web page"
     add_export_arguments(add("export", export_net, text))
     return program
 
@@ -179,7 +180,12 @@ def add_export_arguments(command: argparse.ArgumentParser) -> None:
     """The arguments of `gpwjax export`."""
     add_net(command)
     add = command.add_argument
-    add("--format", choices=export.FORMATS, required=True, help="kind of file")
+    add(
+        "--format",
+        choices=[*export.FORMATS, "web"],
+        required=True,
+        help="kind of file; web: a folder with a page",
+    )
     add(
         "--dtype",
         choices=list(export.BOUNDS),
@@ -197,7 +203,8 @@ def add_export_arguments(command: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="FILE",
-        help="the file to write (default: beside the weights, named as they are)",
+        help="the file or folder to write (default: beside the weights, named as they "
+        "are)",
     )
 
 
@@ -343,19 +350,16 @@ def export_net(options: argparse.Namespace) -> Iterator[str]:
       CommandError: there is no such net, a package is missing, the file cannot be
         written, or it answers otherwise than the net.
     """
+    if options.format == "web" and options.uint8:
+        raise CommandError("--uint8 is for files; a page always takes any picture")
     classifier = load_net(options.weights)
     file = options.output or weights_file(options.weights).with_suffix(
         f".{options.format}"
     )
+    written = write_page if options.format == "web" else write_file
     try:
         with writing(file):
-            difference = export.export(
-                classifier,
-                file,
-                options.format,
-                dtype=options.dtype,
-                uint8=options.uint8,
-            )
+            text = written(classifier, file, options)
     except ImportError as error:
         raise CommandError(
             f"{error}: pip install 'gpwjax[export]' brings what --format "
@@ -363,12 +367,38 @@ def export_net(options: argparse.Namespace) -> Iterator[str]:
         ) from error
     except ValueError as error:
         raise CommandError(error) from error
+    yield text
+
+
+def write_file(
+    classifier: gpwjax.Classifier, file: Path, options: argparse.Namespace
+) -> str:
+    """Writes a StableHLO or ONNX file; what there is to say of it."""
+    difference = export.export(
+        classifier, file, options.format, dtype=options.dtype, uint8=options.uint8
+    )
     size = export.input_size(classifier, options.uint8)
     kind = "uint8" if options.uint8 else "floats in [0, 1]"
-    yield (
+    return (
         f"{file}: {file.stat().st_size:,} bytes, for images (N, {size}, {size}, 3) of "
         f"{kind}; on {export.PICTURES} pictures its probabilities differ from the "
         f"net's by at most {difference:.1g}"
+    )
+
+
+def write_page(
+    classifier: gpwjax.Classifier, folder: Path, options: argparse.Namespace
+) -> str:
+    """Writes a web page; what there is to say of it."""
+    difference, _ = web.export_page(classifier, folder, dtype=options.dtype)
+    quoted = shlex.quote(str(folder))
+    return (
+        f"{folder}: a page; on {export.PICTURES} pictures its probabilities differ "
+        f"from the net's by at most {difference:.1g}\n"
+        f"What runs the net in a browser comes once with\n"
+        f"  {web.INSTALL} {quoted}\n"
+        f"and the page is at http://localhost:8000 with\n"
+        f"  python -m http.server --directory {quoted}"
     )
 
 

@@ -142,7 +142,8 @@ def onnx_bytes(classifier: Classifier, dtype: str, uint8: bool) -> bytes:
             near = graph.constant(nearest_pixels(size, image_size))
             for axis in (1, 2):
                 images = graph.node("Gather", images, near, axis=axis)
-    model = classifier.model.clone(dtype=None)
+    # Without `remat`, which hides the layers.
+    model = classifier.model.clone(dtype=None, remat=False)
     logits = make_graph(model, classifier.variables, images, image_size, graph)
     graph.node("Softmax", logits, axis=-1, result="probabilities")
     return serialize(
@@ -155,8 +156,10 @@ def onnx_bytes(classifier: Classifier, dtype: str, uint8: bool) -> bytes:
     )
 
 
-def run_onnx(file: Path, images: np.ndarray) -> np.ndarray:
+def run_onnx(
+    file: Path, images: np.ndarray, output: str = "probabilities"
+) -> np.ndarray:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return session.run(["probabilities"], {"images": images})[0]
+    return session.run([output], {"images": images})[0]

@@ -49,6 +49,7 @@ def serialize(
     classes: int,
     weights: str,
     metadata: str,
+    maps: bool = False,
 ) -> bytes:
     """The ONNX file of a graph from `images` to `probabilities`.
 
@@ -59,6 +60,7 @@ def serialize(
       classes: number of classes.
       weights: dtype of the large constants in the file, "float32" or "bfloat16".
       metadata: stored under the key `gpwjax`.
+      maps: whether there is a second output, `maps` (N, h, w, classes).
     """
     nodes, tensors = list(graph.nodes), []
     for name, array in graph.constants.items():
@@ -73,14 +75,16 @@ def serialize(
             tensors.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
     kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
     shape = ["N" if size is None else size for size in images]
+    outputs = {"probabilities": ["N", classes]}
+    if maps:
+        outputs["maps"] = ["N", "h", "w", classes]
     made = helper.make_graph(
         nodes,
         "gpwjax",
         [helper.make_tensor_value_info("images", kind, shape)],
         [
-            helper.make_tensor_value_info(
-                "probabilities", TensorProto.FLOAT, ["N", classes]
-            )
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
+            for name, dims in outputs.items()
         ],
         tensors,
     )

@@ -1,7 +1,7 @@
 """A net as an ONNX graph.
 
 The net is traced with each of its layers as one operation; what JAX shows between them
-(activations, sums, the interleave, pooling: fifteen kinds of operation) becomes ONNX
+(activations, sums, the interleave, pooling: twenty kinds of operation) becomes ONNX
 nodes one by one. So a net has one definition, and its graph follows it.
 
 JAX's arrays of images are (C, N, H, W), or rows (C, N * H * W); ONNX wants
@@ -12,7 +12,8 @@ knows which axes of its ONNX tensor each of its dimensions is made of.
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,14 +21,27 @@ import numpy as np
 from flax import linen as nn
 from jax.core import ShapedArray
 from jax.extend.core import Literal, Primitive
+from jax.interpreters import ad, batching
 
 from gpwjax.conv import Conv
 from gpwjax.depthwise import Depthwise
+from gpwjax.evidence import logits_and_maps
 from gpwjax.layers import BatchNorm
 from gpwjax.onnx_file import Graph
 from gpwjax.pointwise import GroupedPointwise
 
-BINARY = {"add": "Add", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min"}
+BINARY = {
+    "add": "Add",
+    "add_any": "Add",  # of derivatives
+    "sub": "Sub",
+    "mul": "Mul",
+    "div": "Div",
+    "max": "Max",
+    "min": "Min",
+    "gt": "Greater",
+    "lt": "Less",
+    "and": "And",
+}
 # Functions of jax.nn that ONNX has as one node. onnxruntime computes them together with
 # the convolution before them; without this they would be several nodes.
 ACTIVATIONS: dict[str, tuple[str, Sequence[float], dict[str, float]]] = {
@@ -41,8 +55,28 @@ layer_p = Primitive("layer")  # stands for a module in the traced program
 
 
 @layer_p.def_abstract_eval
-def _(x: ShapedArray, *, number: int, shape: tuple[int, ...]) -> ShapedArray:
+def _(
+    x: ShapedArray, *, number: int, shape: tuple[int, ...], linear: bool
+) -> ShapedArray:
     return ShapedArray(shape, x.dtype)
+
+
+def derivative(primals: Sequence, tangents: Sequence, **params: Any) -> tuple:
+    """A layer is linear but for its bias."""
+    return layer_p.bind(*primals, **params), layer_p.bind(
+        *tangents, **params | {"linear": True}
+    )
+
+
+def batched(args: Sequence, dims: Sequence[int], *, shape: Any, **params: Any) -> tuple:
+    """A layer takes any number of dimensions beside that of the channels."""
+    (x,), (place,) = args, dims
+    shape = (*shape[:place], x.shape[place], *shape[place:])
+    return layer_p.bind(x, shape=shape, **params), place
+
+
+ad.primitive_jvps[layer_p] = derivative
+batching.primitive_batchers[layer_p] = batched
 
 
 @dataclasses.dataclass(eq=False)
@@ -99,45 +133,49 @@ def make_graph(
     Raises:
       NotImplementedError: the net computes something that has no translation yet.
     """
-    traced, layers = trace(model, variables, size)
+    net = partial(model.apply, variables, train=False)
+    (logits,) = add_program(net, images, size, graph)
+    return graph.node("Flatten", logits.name)
+
+
+def make_graph_with_maps(
+    model: nn.Module, variables: Mapping, images: str, size: int, graph: Graph
+) -> str:
+    """As `make_graph`; the graph's result `maps` is that of `logits_and_maps`."""
+    net = partial(logits_and_maps, model, variables)
+    logits, maps = add_program(net, images, size, graph)
+    graph.node("Transpose", maps.name, perm=[0, 2, 3, 1], result="maps")
+    return graph.node("Flatten", logits.name)
+
+
+def add_program(net: Callable, images: str, size: int, graph: Graph) -> list[Value]:
+    """Adds a function of images (N, size, size, 3) to a graph; its results."""
+    traced, layers = trace(net, size)
     n, h, w, c = map(Axis, traced.in_avals[0].shape)
     name = graph.node("Transpose", images, perm=[0, 3, 1, 2])
     axes, dims = ([(axis,) for axis in of] for of in ((n, c, h, w), (n, h, w, c)))
     image = Value(name, tuple(axes), tuple(dims))
-    (logits,) = Translation(graph, layers, traced.jaxpr).run(traced.jaxpr, [image])
-    return graph.node("Flatten", logits.name)
+    return Translation(graph, layers, traced.jaxpr).run(traced.jaxpr, [image])
 
 
-def trace(model: nn.Module, variables: Mapping, size: int) -> tuple[Any, list[Layer]]:
+def trace(net: Callable, size: int) -> tuple[Any, list[Layer]]:
     """The program of a net in which each layer is one operation, and the layers."""
-    images = jax.ShapeDtypeStruct((2, size, size, 3), np.float32)
-    _, state = jax.eval_shape(
-        lambda x: model.apply(
-            variables,
-            x,
-            train=False,
-            capture_intermediates=True,
-            mutable="intermediates",
-        ),
-        images,
-    )
-    layers = []
+    layers: list[Layer] = []
 
     def record(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
         module = context.module
-        if context.method_name != "__call__" or not is_layer(module):
+        # A layer alone, without a path, is that whose shape is asked for below.
+        if context.method_name != "__call__" or not is_layer(module) or not module.path:
             return call(*args, **kwargs)
-        shapes = state["intermediates"]
-        for part in module.path:
-            shapes = shapes[part]
-        layers.append(Layer(module.clone(parent=None), module.variables))
-        (shape,) = shapes["__call__"]
-        return layer_p.bind(*args, number=len(layers) - 1, shape=shape.shape)
+        layer = Layer(module.clone(parent=None), module.variables)
+        layers.append(layer)
+        y = jax.eval_shape(partial(layer.module.apply, layer.variables), *args)
+        number = len(layers) - 1
+        return layer_p.bind(*args, number=number, shape=y.shape, linear=False)
 
+    images = jax.ShapeDtypeStruct((2, size, size, 3), np.float32)
     with nn.intercept_methods(record):
-        traced = jax.make_jaxpr(lambda x: model.apply(variables, x, train=False))(
-            images
-        )
+        traced = jax.make_jaxpr(net)(images)
     return traced, layers
 
 
@@ -155,6 +193,7 @@ class Translation:
         self.graph, self.layers = graph, layers
         read = (x for e in jaxpr.eqns for x in e.invars if not isinstance(x, Literal))
         self.reads = Counter(map(id, read))
+        self.kernels: dict[int, str] = {}  # of the layers by their numbers
 
     def run(self, jaxpr: Any, inputs: Sequence[Value]) -> list[Value]:
         """The results of a program for these inputs."""
@@ -167,8 +206,9 @@ class Translation:
             # Functions within the program: activations, jitted or with own gradients.
             inner = eqn.params.get("jaxpr") or eqn.params.get("call_jaxpr")
             operands = [value(x) for x in eqn.invars]
-            if eqn.params.get("name") in ACTIVATIONS:
-                results = [self.activation(eqn.params["name"], *operands)]
+            name = eqn.params.get("name")
+            if name in ACTIVATIONS and len(operands) == 1:  # not with its derivative
+                results = [self.activation(name, *operands)]
             elif inner is not None:
                 results = self.run(getattr(inner, "jaxpr", inner), operands)
             else:
@@ -180,11 +220,15 @@ class Translation:
         name, shape = eqn.primitive.name, eqn.outvars[0].aval.shape
         x = operands[0]
         if name in BINARY:
-            return self.binary(BINARY[name], *operands)
+            return self.elementwise(BINARY[name], *operands)
         match name:
             case "layer":
                 only = self.reads[id(eqn.invars[0])] == 1
-                return self.layer(self.layers[eqn.params["number"]], x, shape, only)
+                number, linear = eqn.params["number"], eqn.params["linear"]
+                return self.layer(number, x, shape, only, linear)
+            case "select_n":
+                which, if_not, if_so = operands
+                return self.elementwise("Where", which, if_so, if_not)
             case "logistic":
                 return dataclasses.replace(x, name=self.graph.node("Sigmoid", x.name))
             case "reshape":
@@ -196,6 +240,8 @@ class Translation:
                 removed = eqn.params["dimensions"]
                 dims = tuple(d for i, d in enumerate(x.dims) if i not in removed)
                 return dataclasses.replace(x, dims=dims)
+            case "broadcast_in_dim" if not isinstance(x, Value):
+                return x
             case "broadcast_in_dim":
                 places = dict(
                     zip(eqn.params["broadcast_dimensions"], x.dims, strict=True)
@@ -216,18 +262,16 @@ class Translation:
         node = self.graph.node(kind, x.name, *constants, **attributes)
         return dataclasses.replace(x, name=node)
 
-    def binary(self, kind: str, x: Any, y: Any) -> Value:
-        """An operation on two values, or on a value and a number."""
+    def elementwise(self, kind: str, *operands: Any) -> Value:
+        """An operation on values and numbers, one value at least."""
+        values = [x for x in operands if isinstance(x, Value)]
         names = [
-            z.name if isinstance(z, Value) else self.graph.number(z) for z in (x, y)
+            x.name if isinstance(x, Value) else self.graph.number(x) for x in operands
         ]
-        name = self.graph.node(kind, *names)
-        if not (isinstance(x, Value) and isinstance(y, Value)):
-            return dataclasses.replace(x if isinstance(x, Value) else y, name=name)
         return Value(
-            name,
-            tuple(a or b for a, b in zip(x.axes, y.axes, strict=True)),
-            tuple(a or b for a, b in zip(x.dims, y.dims, strict=True)),
+            self.graph.node(kind, *names),
+            tuple(map(first_full, zip(*(x.axes for x in values), strict=True))),
+            tuple(map(first_full, zip(*(x.dims for x in values), strict=True))),
         )
 
     def reshape(self, x: Value, shape: Sequence[int]) -> Value:
@@ -309,16 +353,31 @@ class Translation:
             x = replace_axis(x, place, axis, x.name)
         return dataclasses.replace(x, name=self.graph.node("Mul", name, count))
 
-    def layer(self, layer: Layer, x: Value, shape: Sequence[int], only: bool) -> Value:
-        """A module's result, of this shape; `only`: nothing else reads its input."""
+    def layer(
+        self, number: int, x: Value, shape: Sequence[int], only: bool, linear: bool
+    ) -> Value:
+        """A module's result, of this shape.
+
+        Args:
+          number: of the layer.
+          x: its input.
+          shape: of its result.
+          only: whether nothing else reads the input.
+          linear: whether to leave out the bias.
+        """
+        layer = self.layers[number]
         channel = x.dims.index(x.axes[1])  # the dimension of the channels
         if isinstance(layer.module, BatchNorm):
+            if linear:
+                raise NotImplementedError("no translation of a batch norm's derivative")
             return dataclasses.replace(x, name=self.norm(layer, x.name, only))
         kernel, attributes = convolution_of(layer)
         bias = np.zeros(len(kernel), np.float32)
-        if "bias" in layer.variables["params"]:
+        if "bias" in layer.variables["params"] and not linear:
             bias = layer.array("bias")
-        constants = map(self.graph.constant, (kernel, bias))
+        if number not in self.kernels:
+            self.kernels[number] = self.graph.constant(kernel)
+        constants = self.kernels[number], self.graph.constant(bias)
         name = self.graph.node("Conv", x.name, *constants, **attributes)
         y = replace_axis(x, 1, Axis(shape[channel]), name)
         for place in (2, 3) if len(shape) == 4 else ():
@@ -342,6 +401,11 @@ class Translation:
         columns = (array[:, None, None] for array in (factor, offset))
         factor, offset = map(self.graph.constant, columns)
         return self.graph.node("Add", self.graph.node("Mul", name, factor), offset)
+
+
+def first_full(of: Iterable[Axes]) -> Axes:
+    """The first that is not empty, if there is one."""
+    return next(filter(None, of), ())
 
 
 def size_of(axes: Axes) -> int:
