@@ -29,6 +29,8 @@ class Tiny(nn.Module):
     batch_norm_momentum: float | None
     remat: bool = False
 
+    blocks_per_stage = ()
+
     def setup(self) -> None:
         self.head = nn.Dense(self.classes)
 

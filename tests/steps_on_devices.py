@@ -74,7 +74,7 @@ def main(out: Path, folder: Path, first: int, last: int) -> None:
     if not first:
         metrics, predicted = evaluate(run, state, np.arange(UNEVEN))
         found["trained"] = [state.metrics.images, state.metrics.correct]
-        found |= {"evaluated": list(metrics.values()), "predicted": predicted}
+        found |= {"evaluated": list(metrics.values()), "predicted": predicted.classes}
     np.savez(out, **{name: np.asarray(value) for name, value in found.items()})
 
 

@@ -23,7 +23,7 @@ from made_nets import Tiny
 
 import gpwjax
 import train.loop
-import train.report
+import train.results
 from gpwjax.models import MODELS
 from train.checkpoints import Checkpoints
 from train.config import Config
@@ -69,8 +69,9 @@ def in_the_tests_process(tmp_path_factory):
         patch.setitem(MODELS, "tiny", Tiny)
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         patch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
-        for picture in ("plot_curves", "plot_confusion", "draw_heatmaps"):
-            patch.setattr(train.report, picture, lambda *_: None)  # nobody looks
+        pictures = ("plot_curves", "plot_confusion", "draw_heatmaps", "build_report")
+        for picture in pictures:
+            patch.setattr(train.results, picture, lambda *_: None)  # nobody looks
         yield
 
 
@@ -270,3 +271,4 @@ def test_several_seeds_make_a_run_each_and_a_table(tmp_path):
         rows = list(csv.DictReader(stream))
     assert [row["seed"] for row in rows] == ["0", "1", "mean", "interval95"]
     assert [float(row["test_accuracy"]) for row in rows[:2]] == accuracies
+    assert f"{accuracies[1]:.2%}" in (config.folder / "report.html").read_text()

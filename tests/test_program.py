@@ -11,7 +11,9 @@ from train_processes import Start, assert_same_end, finish, starter, wait_for
 
 import gpwjax
 from train.data import load_dataset
+from train.predictions import read_predictions
 from train.presets import DIGITS
+from train.report.build import build_report
 from train.run_folder import read_metrics
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +41,7 @@ def test_a_run_leaves_all_its_files(whole):
     assert {file.name for file in whole.iterdir()} == {
         *("config.json", "origin.json", "metrics.csv", "checkpoints", "result.json"),
         *("model.safetensors", "curves.png", "confusion.png", "heatmaps.png", ".lock"),
+        *("predictions.csv", "classes.csv", "mistakes", "costs.csv", "report.html"),
     }
     assert [row["epoch"] for row in read_metrics(whole)] == [1, 2]
     result = json.loads((whole / "result.json").read_text())
@@ -49,13 +52,27 @@ def test_a_run_leaves_all_its_files(whole):
     }
 
 
-def test_the_weights_file_gives_the_accuracy_that_was_reported(whole):
+def test_the_weights_file_gives_the_answers_that_were_reported(whole):
     result = json.loads((whole / "result.json").read_text())
     classifier = gpwjax.load(whole / "model.safetensors")
     data = load_dataset(DIGITS)
     probabilities = classifier.predict(np.asarray(data.images[data.test]))
     accuracy = np.mean(probabilities.argmax(-1) == data.labels[data.test])
     np.testing.assert_allclose(accuracy, result["test_accuracy"], rtol=1e-6)
+    reported = read_predictions(whole)
+    np.testing.assert_array_equal(reported.indices, data.test)
+    np.testing.assert_array_equal(reported.labels, data.labels[data.test])
+    np.testing.assert_array_equal(reported.predicted, probabilities.argmax(-1))
+    np.testing.assert_allclose(reported.confidence, probabilities.max(-1), rtol=1e-4)
+    pictures = {int(file.stem) for file in (whole / "mistakes").iterdir()}
+    assert pictures == set(reported.indices[reported.mistakes[:12]])
+
+
+def test_the_report_can_be_built_again(whole):
+    left = (whole / "report.html").read_bytes()
+    assert build_report(whole).read_bytes() == left
+    assert left.count(b"<img ") == 12
+    assert len(left) < 300_000
 
 
 def test_a_finished_run_is_not_run_again(start, whole):

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from train.config import Config
-from train.seeds import half_interval, one_of, show, summarize
+from train.scores import half_interval
+from train.seeds import one_of, show, summarize
 
 RESULTS = [
     {"seed": 4, "test_accuracy": 0.90, "val_accuracy": 0.8, "best_epoch": 2},

@@ -131,7 +131,9 @@ def test_evaluation_leaves_out_what_fills_up_the_batch(batch):
     assert metrics.images == 5
     assert metrics.correct == right[:5].sum()
     np.testing.assert_allclose(metrics.loss, losses[:5].sum(), rtol=1e-5)
-    np.testing.assert_array_equal(predicted, logits.argmax(-1))
+    np.testing.assert_array_equal(predicted.classes, logits.argmax(-1))
+    confidence = jax.nn.softmax(logits).max(-1)
+    np.testing.assert_allclose(predicted.confidence, confidence, rtol=1e-5)
 
 
 def test_input_is_enlarged_by_nearest_neighbour():

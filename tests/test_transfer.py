@@ -48,6 +48,8 @@ class Block(nn.Module):
 class Parted(Tiny):
     """Has the parts that the nets of `create_model` have."""
 
+    blocks_per_stage = (2,)
+
     @nn.compact
     def features(self, images: jax.Array, *, train: bool) -> dict[str, jax.Array]:
         x = nn.Conv(8, (3, 3), use_bias=False, name="stem")(images)
@@ -109,7 +111,7 @@ def first_state(monkeypatch) -> Callable[[Config], TrainState]:
     class ReachedError(Exception):
         """The run need not go on."""
 
-    def reached(run: Any, state: TrainState, checkpoints: Any) -> None:
+    def reached(run: Any, state: TrainState, *_: Any) -> None:
         raise ReachedError(state)
 
     def begin(config: Config) -> TrainState:

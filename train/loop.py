@@ -18,7 +18,7 @@ from train.data.report import imbalance
 from train.hosts import first_host_first, gathered, is_first, largest
 from train.optimizer import make_optimizer, make_schedule
 from train.progress import progress_bar
-from train.report import write_report
+from train.results import write_results
 from train.run import Run
 from train.run_folder import (
     check_origin,
@@ -30,7 +30,15 @@ from train.run_folder import (
     write_metrics,
     write_skipped,
 )
-from train.step import Metrics, TrainState, eval_step, merged, split, train_step
+from train.step import (
+    Metrics,
+    Predicted,
+    TrainState,
+    eval_step,
+    merged,
+    split,
+    train_step,
+)
 from train.stop import Stopped, StopRequest
 from train.tensorboard import Events
 from train.transfer import check_head, load_source, take_over
@@ -86,7 +94,7 @@ def train_and_test(run: Run, model: nn.Module, counts: gpwjax.Counts) -> dict[st
             epoch = best["epoch"]
             log.info("testing the net of epoch %d, the best in validation", epoch)
             test, predicted = evaluate(run, state, run.dataset.test)
-            result = write_report(
+            result = write_results(
                 run, model, counts, state, rows, best, test, predicted
             )
             events.pictures(rows[-1]["step"])
@@ -292,13 +300,13 @@ def evaluate(
     state: TrainState,
     indices: np.ndarray,
     augmentation: Augmentation = NO_AUGMENTATION,
-) -> tuple[dict[str, float], np.ndarray]:
-    """Mean loss and accuracy on these images, and the class predicted for each."""
+) -> tuple[dict[str, float], Predicted]:
+    """Mean loss and accuracy on these images, and what is predicted for each."""
     metrics = run.zero_metrics()
     predicted = []
     key = jax.random.fold_in(run.keys["val"], int(state.step))
     for number, (batch, weights) in enumerate(run.evaluation_batches(indices)):
-        metrics, classes = eval_step(
+        metrics, answers = eval_step(
             state,
             metrics,
             *batch,
@@ -307,10 +315,11 @@ def evaluate(
             image_size=run.config.image_size,
             augmentation=augmentation,
         )
-        predicted.append(classes)
+        predicted.append(answers)
         if len(predicted) > STEPS_AHEAD:
-            predicted[-STEPS_AHEAD].block_until_ready()
-    return metrics.means(), gathered(jnp.concatenate(predicted))[: len(indices)]
+            predicted[-STEPS_AHEAD].classes.block_until_ready()
+    whole = (gathered(jnp.concatenate(parts)) for parts in zip(*predicted, strict=True))
+    return metrics.means(), Predicted(*(part[: len(indices)] for part in whole))
 
 
 def round_off(x: jax.typing.ArrayLike) -> float:

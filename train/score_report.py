@@ -1,10 +1,8 @@
 """What an evaluation leaves behind: its text, tables and picture."""
 
-import csv
 import dataclasses
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from train.report import confusion_inches, draw_confusion
+from train.figures import confusion_inches, draw_confusion
 from train.run_folder import write_text
 from train.scores import (
     BINS,
@@ -26,6 +24,7 @@ from train.scores import (
     seen_classes,
     summary,
 )
+from train.tables import write_rows, write_table
 
 HEADING = ("class", "images", "recall", "95% interval", "precision", "F1")
 MAX_ROWS = 40  # of the table of classes in the text; the file has all
@@ -225,18 +224,3 @@ def class_cells(row: Row) -> tuple[str, ...]:
 def percent(share: float | None) -> str:
     """A share in a table; nothing where there is none."""
     return "" if share is None else f"{share:.1%}"
-
-
-def write_table(file: Path, rows: Sequence[Row]) -> None:
-    """Writes a .csv file with a header; what has no value is empty."""
-    write_rows(file, [rows[0].keys(), *([*row.values()] for row in rows)])
-
-
-def write_rows(file: Path, rows: Iterable[Iterable[Any]]) -> None:
-    """Writes a .csv file, floats with the digits that a float32 has."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(
-        [f"{value:.7g}" if isinstance(value, float) else value for value in row]
-        for row in rows
-    )
-    write_text(file, text.getvalue())

@@ -1,12 +1,14 @@
 """How good a net's answers are, from labels and logits alone."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from scipy import stats
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 BINS = 15  # of the confidence, as in Guo et al. 2017
@@ -101,6 +103,15 @@ def wilson_interval(
     middle = (right + z**2 / 2) / (total + z**2)
     spread = (right * (total - right) / total + z**2 / 4) ** 0.5 * z / (total + z**2)
     return max(0.0, middle - spread), min(1.0, middle + spread)
+
+
+def half_interval(values: np.ndarray) -> float:
+    """Half the width of the 95% interval of the mean of some normal values (Student's
+    t); infinite for a single one."""
+    count = len(values)
+    if count < 2:
+        return math.inf
+    return float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / math.sqrt(count))
 
 
 def top_accuracy(answers: Answers, k: int) -> float:

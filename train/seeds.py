@@ -2,17 +2,17 @@
 
 import dataclasses
 import logging
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from train.config import Config
 from train.hosts import is_first, largest
 from train.loop import fit
+from train.report.build import build_report
 from train.run_folder import check_run_folder, write_text
+from train.scores import half_interval
 from train.stop import Stopped, StopRequest
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,8 @@ COLUMNS = ("test_accuracy", "val_accuracy", "best_epoch", "seconds")
 def fit_seeds(config: Config, stop: StopRequest) -> str:
     """Makes the runs that are not finished, one after the other.
 
-    Their folders are in that of the configuration, beside `seeds.csv`.
+    Their folders are in that of the configuration, beside `seeds.csv` and a report of
+    them all.
 
     Returns:
       The table of their results.
@@ -47,6 +48,7 @@ def fit_seeds(config: Config, stop: StopRequest) -> str:
     text = "".join(",".join(map(str, line)) + "\n" for line in lines)
     if is_first():
         write_text(config.folder / "seeds.csv", text)
+        build_report(config.folder)
     return show(lines)
 
 
@@ -66,15 +68,6 @@ def summarize(results: Sequence[dict[str, Any]]) -> list[list[Any]]:
         ["mean", *values.mean(axis=0).tolist()],
         ["interval95", *half],
     ]
-
-
-def half_interval(values: np.ndarray) -> float:
-    """Half the width of the 95% interval of the mean of some normal values (Student's
-    t); infinite for a single one."""
-    count = len(values)
-    if count < 2:
-        return math.inf
-    return float(stats.t.ppf(0.975, count - 1) * values.std(ddof=1) / math.sqrt(count))
 
 
 def show(lines: Sequence[Sequence[Any]]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,13 @@ class Metrics(struct.PyTreeNode):
             correct=self.correct + (correct * weights).sum(),
             images=self.images + weights.sum(),
         )
+
+
+class Predicted(NamedTuple):
+    """The most probable class of each of N images, and its probability."""
+
+    classes: jax.Array
+    confidence: jax.Array
 
 
 class TrainState(train_state.TrainState):
@@ -222,8 +229,8 @@ def eval_step(
     *,
     image_size: int,
     augmentation: Augmentation = NO_AUGMENTATION,
-) -> tuple[Metrics, jax.Array]:
-    """Adds a batch to `metrics`, and gives the predicted classes (N,).
+) -> tuple[Metrics, Predicted]:
+    """Adds a batch to `metrics`, and gives what is predicted for its images.
 
     `weights` is 1 for an image and 0 for what fills up the last batch; `key` is of the
     augmentation, if there is one.
@@ -231,5 +238,5 @@ def eval_step(
     images = augment(images, key, augmentation, image_size)
     logits = state.apply_fn(state.tested_variables, images, train=False)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    predicted = logits.argmax(-1)
-    return metrics.add(losses, predicted == labels, weights), predicted
+    predicted = Predicted(logits.argmax(-1), nn.softmax(logits).max(-1))
+    return metrics.add(losses, predicted.classes == labels, weights), predicted

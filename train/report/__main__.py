@@ -1,0 +1,60 @@
+"""python -m train.report: builds the report of a run, or of several side by side."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.config import RunError
+from train.runtime import start_logging
+
+
+def main() -> int:
+    """Runs the program; the exit status."""
+    options = read_args(sys.argv[1:])
+    start_logging()
+    try:
+        # Imported here, since all that it needs takes seconds.
+        from train.report.build import build_report, build_reports
+
+        if options.out is None and len(options.runs) == 1:
+            file = build_report(options.runs[0])
+        else:
+            file = build_reports(options.runs, options.out or Path("report.html"))
+    except (RunError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"the report is {file}")
+    return 0
+
+
+def read_args(args: Sequence[str]) -> argparse.Namespace:
+    """What the arguments ask for. Wrong ones end the program, status 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m train.report",
+        description="Builds the report of a run again, or one page with several runs "
+        "side by side: an HTML file that needs nothing else. The data set is not "
+        "needed.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="a run folder of python -m train, or the folder of --seeds, which stands "
+        "for all its runs",
+    )
+    parser.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="(default: report.html in the folder, or for several folders in the "
+        "current one)",
+    )
+    return parser.parse_args(args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

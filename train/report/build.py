@@ -1,0 +1,50 @@
+"""From folders to the file of a report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from train.config import RunError
+from train.report.comparison import comparison_page
+from train.report.page import run_page
+from train.report.runs import is_run, read_run, runs_of_seeds
+from train.run_folder import write_text
+
+NAME = "report.html"  # in a folder
+
+
+def build_report(folder: Path, result: dict[str, Any] | None = None) -> Path:
+    """Writes report.html of a run, or of all runs of a folder of `--seeds`, into it.
+
+    Args:
+      result: as in `read_run`.
+
+    Returns:
+      The file.
+
+    Raises:
+      RunError: the folder holds no run, no epoch of it is finished, or a file of it is
+        damaged.
+      OSError: the report cannot be written.
+    """
+    return build_reports([folder], folder / NAME, result)
+
+
+def build_reports(
+    folders: Sequence[Path], file: Path, result: dict[str, Any] | None = None
+) -> Path:
+    """Writes the report of a run, or of several side by side, as `build_report`."""
+    if len(folders) == 1 and is_run(folders[0]):
+        page = run_page(read_run(folders[0], result))
+    else:
+        runs = [
+            read_run(run)
+            for folder in folders
+            for run in ([folder] if is_run(folder) else runs_of_seeds(folder))
+        ]
+        page = comparison_page(runs, file.parent)
+    try:
+        write_text(file, page)
+    except OSError as error:
+        raise RunError(f"cannot write {file}: {error}") from error
+    return file

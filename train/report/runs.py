@@ -1,0 +1,186 @@
+"""A run as its folder has it."""
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from gpwjax.pictures import UnreadableImageError, read_image
+from train.config import Augmentation, Config, RunError
+from train.predictions import Predictions, read_predictions
+from train.run_folder import read_json, read_metrics
+from train.tables import read_table
+
+MISTAKES = 12  # shown, at most
+TEST = ("predictions.csv", "classes.csv")
+COSTS = "costs.csv"
+# What result.json must say, and of what type.
+RESULT = {
+    **dict.fromkeys(("test_accuracy", "test_loss", "val_accuracy", "seconds"), float),
+    **dict.fromkeys(("test_images", "best_epoch", "params", "macs"), int),
+    **{"device": str, "device_count": int, "versions": dict},
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)  # arrays have no one answer
+class RunFiles:
+    """What the folder of a run holds.
+
+    Attributes:
+      folder: of the run.
+      config: its settings.
+      origin: content of origin.json; empty where there is none.
+      epochs: rows of metrics.csv, at least one.
+      result: content of result.json; None where the run is not finished.
+      predictions: for the test images; None where older code left none.
+      pictures: of the most confident mistakes, bytes of WebP by their numbers in
+        `predictions`.
+      costs: rows of costs.csv as numbers, by stage; empty where there is none.
+    """
+
+    folder: Path
+    config: Config
+    origin: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    result: dict[str, Any] | None
+    predictions: Predictions | None
+    pictures: dict[int, bytes]
+    costs: dict[str, dict[str, int]]
+
+    @property
+    def name(self) -> str:
+        return self.folder.absolute().name
+
+    @property
+    def images_per_second(self) -> list[float]:
+        """Of each epoch."""
+        return [row["images_per_second"] for row in self.epochs]
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
+
+
+def runs_of_seeds(folder: Path) -> list[Path]:
+    """The run folders in that of `--seeds`, by their seeds.
+
+    Raises:
+      RunError: there are none.
+    """
+    found = [
+        (int(run.name.removeprefix("seed")), run)
+        for run in folder.glob("seed*")
+        if re.fullmatch("seed[0-9]+", run.name) and is_run(run)
+    ]
+    if not found:
+        raise RunError(
+            f"{folder} holds no run: neither a config.json, nor such a folder seed0, "
+            "seed1, ..."
+        )
+    return [run for _, run in sorted(found)]
+
+
+def read_run(folder: Path, result: dict[str, Any] | None = None) -> RunFiles:
+    """Reads the folder of a run.
+
+    Args:
+      result: content of result.json where it is not written yet.
+
+    Raises:
+      RunError: no epoch is finished, or a file is damaged.
+    """
+    config = read_config(folder / "config.json")
+    epochs = read_metrics(folder)
+    if not epochs:
+        raise RunError(f"the run in {folder} has finished no epoch yet")
+    if result is None and (folder / "result.json").is_file():
+        result = read_result(folder / "result.json")
+    predictions, pictures, costs = None, {}, {}
+    try:
+        # What an unfinished run has of them is of an earlier end.
+        if result and all((folder / name).is_file() for name in TEST):
+            predictions = read_predictions(folder)
+            pictures = read_pictures(folder / "mistakes", predictions)
+        if result and (folder / COSTS).is_file():
+            costs = read_costs(folder / COSTS)
+    except (ValueError, KeyError) as error:
+        names = ", ".join((*TEST, COSTS))
+        raise RunError(f"{names} in {folder}: one is damaged: {error}") from error
+    return RunFiles(
+        folder,
+        config,
+        read_origin(folder / "origin.json"),
+        epochs,
+        result,
+        predictions,
+        pictures,
+        costs,
+    )
+
+
+def read_config(file: Path) -> Config:
+    """The settings of a run; those that its code did not have are the defaults.
+
+    Raises:
+      RunError: the file holds something else.
+    """
+    settings = read_json(file)
+    try:
+        changes = Augmentation(**settings.pop("augmentation", {}))
+        freeze = tuple(settings.pop("freeze", ()))
+        config = Config(**settings, augmentation=changes, freeze=freeze)
+    except (TypeError, ValueError) as error:
+        raise RunError(f"{file} holds no settings of a run: {error}") from error
+    for name in ("data", "model"):
+        if not isinstance(getattr(config, name), str):
+            raise RunError(f"{file} holds no settings of a run: {name} is no text")
+    return config
+
+
+def read_origin(file: Path) -> dict[str, Any]:
+    """The content of origin.json, or nothing. Raises RunError where it is not whole."""
+    origin = read_json(file) if file.is_file() else {}
+    if not isinstance(origin.get("versions", {}), dict):
+        raise RunError(f"{file} is damaged: versions are {origin['versions']!r:.50}")
+    return origin
+
+
+def read_result(file: Path) -> dict[str, Any]:
+    """The content of result.json. Raises RunError where it is not whole."""
+    result = read_json(file)
+    for name, kind in RESULT.items():
+        value = result.get(name)
+        if not isinstance(value, (int, float) if kind is float else kind):
+            raise RunError(f"{file} is damaged: {name} is {value!r:.50}")
+    return result
+
+
+def read_pictures(folder: Path, predictions: Predictions) -> dict[int, bytes]:
+    """The pictures of the most confident mistakes by their numbers, in that order.
+
+    Raises:
+      RunError: one cannot be read.
+    """
+    pictures: dict[int, bytes] = {}
+    for number in predictions.mistakes.tolist():
+        file = folder / f"{predictions.indices[number]}.webp"
+        if len(pictures) < MISTAKES and file.is_file():
+            try:
+                read_image(file)
+            except UnreadableImageError as error:
+                raise RunError(f"{file} {error}") from error
+            pictures[number] = file.read_bytes()
+    return pictures
+
+
+def read_costs(file: Path) -> dict[str, dict[str, int]]:
+    """Stage -> its params, macs, dense_params and dense_macs.
+
+    Raises:
+      KeyError, ValueError: the file is damaged.
+    """
+    names = ("params", "macs", "dense_params", "dense_macs")
+    return {
+        row["stage"]: {name: int(row[name]) for name in names}
+        for row in read_table(file)
+    }
