@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -42,9 +43,13 @@ def record(name: str, measured: dict[str, Any]) -> Path:
 
 
 def commit() -> str:
-    """The commit of the checkout; ends in -dirty where what was measured differs."""
+    """The commit of the checkout; ends in -dirty where what was measured differs, and
+    is "unknown" where git does not say."""
     run = partial(subprocess.run, capture_output=True, text=True, check=False)
-    number = run(["git", "rev-parse", "HEAD"]).stdout.strip()
+    found = shutil.which("git") and run(["git", "rev-parse", "HEAD"]).stdout
+    if not found:
+        return "unknown"
+    number = found.strip()
     changes = ["git", "diff", "--quiet", "HEAD", "--", ".", f":!{RESULTS}"]
     return f"{number}-dirty" if run(changes).returncode else number
 
