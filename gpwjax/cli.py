@@ -195,8 +195,8 @@ def add_export_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "--uint8",
         action="store_true",
-        help="the file takes uint8 images of the size at which the net's were stored, "
-        "instead of floats in [0, 1]",
+        help="the file takes uint8 images of any size and prepares them itself, "
+        "instead of floats in [0, 1] of the net's size",
     )
     add(
         "-o",
@@ -377,12 +377,14 @@ def write_file(
     difference = export.export(
         classifier, file, options.format, dtype=options.dtype, uint8=options.uint8
     )
-    size = export.input_size(classifier, options.uint8)
-    kind = "uint8" if options.uint8 else "floats in [0, 1]"
+    size = classifier.metadata["image_size"]
+    images = f"(N, {size}, {size}, 3) of floats in [0, 1]"
+    if options.uint8:
+        images = "(N, H, W, 3) of uint8"
     return (
-        f"{file}: {file.stat().st_size:,} bytes, for images (N, {size}, {size}, 3) of "
-        f"{kind}; on {export.PICTURES} pictures its probabilities differ from the "
-        f"net's by at most {difference:.1g}"
+        f"{file}: {file.stat().st_size:,} bytes, for images {images}; "
+        f"on {export.PICTURES} pictures its probabilities differ from the net's by at "
+        f"most {difference:.1g}"
     )
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpwjax.inference import Classifier
+from gpwjax.preparation import add_preparation, prepared
 from gpwjax.weights import replacing
 
 FORMATS = ("stablehlo", "onnx")
@@ -31,9 +32,10 @@ def export(
     """Writes a net as one file, reads it back, runs it, and compares.
 
     The file takes images (N, size, size, 3) of any N, floats in [0, 1], and gives
-    probabilities (N, classes). A StableHLO file is what `jax.export.deserialize` reads;
-    an ONNX file names its tensors `images` and `probabilities` and has the classifier's
-    metadata, the names of the classes among it, as JSON under the key `gpwjax`.
+    probabilities (N, classes), computed in float32. A StableHLO file is what
+    `jax.export.deserialize` reads; an ONNX file names its tensors `images` and
+    `probabilities` and has the classifier's metadata, the names of the classes among
+    it, as JSON under the key `gpwjax`.
 
     Args:
       classifier: as of `load`.
@@ -41,12 +43,12 @@ def export(
       file_format: "stablehlo" or "onnx"; the latter needs the extra `export`.
       dtype: of the weights in the file, "float32" or "bfloat16"; they are computed with
         in float32.
-      uint8: whether the file takes uint8 images instead, of the size at which the net's
-        own were stored (`stored_size` of the metadata, else `image_size`).
+      uint8: whether the file takes uint8 images (N, H, W, 3) of any size instead, and
+        prepares them as `Classifier.prepare` does.
 
     Returns:
-      The largest difference between a probability of the file and of the classifier,
-      on 16 random pictures.
+      The largest difference between a probability of the file and of the classifier
+      computing in float32, on 16 random pictures.
 
     Raises:
       ValueError: the format or dtype is another, or the difference is too large: then
@@ -64,6 +66,7 @@ def export(
         "stablehlo": (stablehlo_bytes, run_stablehlo),
         "onnx": (onnx_bytes, run_onnx),
     }[file_format]
+    classifier = in_float32(classifier)
     with replacing(path) as unfinished:
         unfinished.write_bytes(serialize(classifier, dtype, uint8))
         difference = compare(classifier, unfinished, run, uint8)
@@ -75,6 +78,12 @@ def export(
     return difference
 
 
+def in_float32(classifier: Classifier) -> Classifier:
+    """The same net without what only its training needed: another dtype and remat."""
+    model = classifier.model.clone(dtype=None, remat=False)
+    return Classifier(model, classifier.variables, classifier.metadata)
+
+
 def compare(
     classifier: Classifier,
     file: Path,
@@ -82,43 +91,31 @@ def compare(
     uint8: bool,
 ) -> float:
     """The largest difference of a probability, on random pictures."""
-    size = input_size(classifier, uint8)
-    shape = (PICTURES, size, size, 3)
-    pictures = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    size, rng = classifier.metadata["image_size"], np.random.default_rng(0)
     if uint8:
+        shape = PICTURES, size + 1, 2 * size, 3
+        pictures = rng.integers(0, 256, shape, np.uint8)
         expected = classifier.predict(pictures)
     else:
-        pictures = np.float32(pictures) / 255
+        pictures = rng.random((PICTURES, size, size, 3), np.float32)
         # Not `predict`, which would shrink them to the stored size first.
         expected = classifier.probabilities(pictures)
     return float(np.abs(run(file, pictures) - expected).max())
 
 
-def input_size(classifier: Classifier, uint8: bool) -> int:
-    """Height and width of the images that a file takes."""
-    about = classifier.metadata
-    size = about["image_size"]
-    return about.get("stored_size", size) if uint8 else size
-
-
-def nearest_pixels(size: int, enlarged: int) -> np.ndarray:
-    """For each row of an enlarged image the row of the smaller one that is nearest."""
-    return (2 * np.arange(enlarged) + 1) * size // (2 * enlarged)
-
-
 def stablehlo_bytes(classifier: Classifier, dtype: str, uint8: bool) -> bytes:
-    model = classifier.model.clone(dtype=None)
+    model, about = classifier.model, classifier.metadata
     weights = jax.tree.map(lambda x: jnp.asarray(x, dtype), classifier.variables)
-    size, image_size = input_size(classifier, uint8), classifier.metadata["image_size"]
-    near = nearest_pixels(size, image_size)
 
     def probabilities(images: jax.Array) -> jax.Array:
         if uint8:
-            images = images[:, near][:, :, near].astype(jnp.float32) / 255
+            images = prepared(images, about)
         variables = jax.tree.map(lambda x: x.astype(jnp.float32), weights)
         return jax.nn.softmax(model.apply(variables, images, train=False))
 
-    shape = jax.export.symbolic_shape(f"N, {size}, {size}, 3")
+    size = about["image_size"]
+    shape = "N, H, W, 3" if uint8 else f"N, {size}, {size}, 3"
+    shape = jax.export.symbolic_shape(shape)
     images = jax.ShapeDtypeStruct(shape, jnp.uint8 if uint8 else jnp.float32)
     export = jax.export.export(jax.jit(probabilities), platforms=PLATFORMS)
     return bytes(export(images).serialize())
@@ -134,25 +131,19 @@ def onnx_bytes(classifier: Classifier, dtype: str, uint8: bool) -> bytes:
     from gpwjax.onnx_file import Graph, serialize
     from gpwjax.onnx_graph import make_graph
 
-    graph, images = Graph(), "images"
-    size, image_size = input_size(classifier, uint8), classifier.metadata["image_size"]
+    graph, images, about = Graph(), "images", classifier.metadata
+    size = about["image_size"]
     if uint8:
-        images = graph.node("Div", graph.float32(images), graph.number(255))
-        if size != image_size:
-            near = graph.constant(nearest_pixels(size, image_size))
-            for axis in (1, 2):
-                images = graph.node("Gather", images, near, axis=axis)
-    # Without `remat`, which hides the layers.
-    model = classifier.model.clone(dtype=None, remat=False)
-    logits = make_graph(model, classifier.variables, images, image_size, graph)
+        images = add_preparation(graph, images, about)
+    logits = make_graph(classifier.model, classifier.variables, images, size, graph)
     graph.node("Softmax", logits, axis=-1, result="probabilities")
     return serialize(
         graph,
-        images=(None, size, size, 3),
+        images=("N", "H", "W", 3) if uint8 else ("N", size, size, 3),
         uint8=uint8,
         classes=len(classifier.classes),
         weights=dtype,
-        metadata=json.dumps(classifier.metadata),
+        metadata=json.dumps(about),
     )
 
 

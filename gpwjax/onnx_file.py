@@ -44,7 +44,7 @@ class Graph:
 def serialize(
     graph: Graph,
     *,
-    images: Sequence[int | None],
+    images: Sequence[int | str],
     uint8: bool,
     classes: int,
     weights: str,
@@ -55,7 +55,7 @@ def serialize(
 
     Args:
       graph: all nodes.
-      images: shape of the images, None for any N.
+      images: shape of the images; a name stands for any size.
       uint8: whether they are uint8, else float32.
       classes: number of classes.
       weights: dtype of the large constants in the file, "float32" or "bfloat16".
@@ -74,14 +74,13 @@ def serialize(
         else:
             tensors.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
     kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
-    shape = ["N" if size is None else size for size in images]
     outputs = {"probabilities": ["N", classes]}
     if maps:
         outputs["maps"] = ["N", "h", "w", classes]
     made = helper.make_graph(
         nodes,
         "gpwjax",
-        [helper.make_tensor_value_info("images", kind, shape)],
+        [helper.make_tensor_value_info("images", kind, images)],
         [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
             for name, dims in outputs.items()

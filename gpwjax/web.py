@@ -12,8 +12,9 @@ import jax
 import numpy as np
 
 from gpwjax.explain import grad_cam
-from gpwjax.export import BOUNDS, PICTURES, run_onnx
-from gpwjax.inference import Classifier, nearest_pixels
+from gpwjax.export import BOUNDS, PICTURES, in_float32, run_onnx
+from gpwjax.inference import Classifier
+from gpwjax.preparation import add_net_size, stored_size
 
 PAGE = Path(__file__).with_name("web_page")  # what all nets have in common
 NET, DESCRIPTION, WORKER = "model.onnx", "gpwjax.json", "service-worker.js"
@@ -48,7 +49,7 @@ def export_page(
     """
     if dtype not in BOUNDS:
         raise ValueError(f"dtype must be {' or '.join(BOUNDS)}, got {dtype!r}")
-    folder = Path(folder)
+    classifier, folder = in_float32(classifier), Path(folder)
     check_folder(folder)
     with TemporaryDirectory(prefix=".gpwjax-", dir=folder.parent) as unfinished:
         made = Path(unfinished)
@@ -88,50 +89,36 @@ def digest(folder: Path) -> str:
     return total.hexdigest()
 
 
-def input_size(classifier: Classifier) -> int:
-    """Height and width of the pictures that the page's net takes: of those on which the
-    net was trained, before they were enlarged."""
-    about = classifier.metadata
-    return about.get("stored_size", about["image_size"])
-
-
 def net_bytes(classifier: Classifier, dtype: str) -> bytes:
     """The page's ONNX file.
 
-    It takes `images` (N, size, size, 3), floats in [0, 1], and gives `probabilities`
-    (N, classes) and `maps` (N, h, w, classes), at least 0: for each class what
-    `class_activation_map` scales to a maximum of 1.
+    It takes `images` (N, size, size, 3) of the stored size, floats in [0, 1], and gives
+    `probabilities` (N, classes) and `maps` (N, h, w, classes), at least 0: for each
+    class what `class_activation_map` scales to a maximum of 1.
     """
     # Here, since only this needs the package.
     from gpwjax.onnx_file import Graph, serialize
     from gpwjax.onnx_graph import make_graph_with_maps
 
-    graph, images = Graph(), "images"
-    size, image_size = input_size(classifier), classifier.metadata["image_size"]
-    if size != image_size:
-        near = graph.constant(nearest_pixels(size, image_size))
-        for axis in (1, 2):
-            images = graph.node("Gather", images, near, axis=axis)
-    # Without `remat`, which hides the layers.
-    model = classifier.model.clone(dtype=None, remat=False)
-    logits = make_graph_with_maps(
-        model, classifier.variables, images, image_size, graph
-    )
+    graph, about = Graph(), classifier.metadata
+    images = add_net_size(graph, "images", about)
+    net = classifier.model, classifier.variables
+    logits = make_graph_with_maps(*net, images, about["image_size"], graph)
     graph.node("Softmax", logits, axis=-1, result="probabilities")
     return serialize(
         graph,
-        images=(None, size, size, 3),
+        images=("N", stored_size(about), stored_size(about), 3),
         uint8=False,
         classes=len(classifier.classes),
         maps=True,
         weights=dtype,
-        metadata=json.dumps(classifier.metadata),
+        metadata=json.dumps(about),
     )
 
 
 def compare(classifier: Classifier, file: Path) -> tuple[float, float]:
     """The differences that `export_page` returns."""
-    size = input_size(classifier)
+    size = stored_size(classifier.metadata)
     pictures = np.random.default_rng(0).random((PICTURES, size, size, 3), np.float32)
     found, maps = (run_onnx(file, pictures, x) for x in ("probabilities", "maps"))
     difference = np.abs(found - classifier.predict(pictures)).max()
@@ -160,7 +147,7 @@ def description(classifier: Classifier, size: int) -> dict[str, Any]:
     about = classifier.metadata
     return {
         "classes": classifier.classes,
-        "size": input_size(classifier),
+        "size": stored_size(about),
         "pad": about.get("pad", False),
         "resize": about.get("resize", "bilinear"),
         "facts": list(facts(classifier, size).items()),

@@ -12,7 +12,7 @@ from made_nets import GROUPED
 import gpwjax
 from gpwjax import export as exporting
 from gpwjax.cli import main
-from gpwjax.export import export, nearest_pixels, run_onnx, run_stablehlo
+from gpwjax.export import export, run_onnx, run_stablehlo
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -91,12 +91,24 @@ def test_a_dense_net(shallow, draw_variables, tmp_path):
 
 @one_net
 @pytest.mark.parametrize("file_format", exporting.FORMATS)
-def test_uint8_images_of_the_stored_size(shallow, tmp_path, file_format):
+def test_uint8_images_of_any_size(shallow, tmp_path, file_format):
     classifier = classifier_of(shallow, stored_size=5)
     export(classifier, tmp_path / "net", file_format, uint8=True)
-    pictures = np.uint8(255 * images(3, size=5))
-    found = RUN[file_format](tmp_path / "net", pictures)
-    np.testing.assert_allclose(found, classifier.predict(pictures), atol=1e-4)
+    for height, width in ((5, 5), (3, 4), (12, 30)):
+        pictures = np.uint8(255 * images(3, size=30))[:, :height, :width]
+        found = RUN[file_format](tmp_path / "net", pictures)
+        np.testing.assert_allclose(found, classifier.predict(pictures), atol=1e-4)
+
+
+@one_net
+@pytest.mark.parametrize("file_format", exporting.FORMATS)
+def test_a_net_that_was_trained_in_bfloat16(shallow, tmp_path, file_format):
+    model = shallow.model.clone(dtype="bfloat16", remat=True)
+    trained = shallow._replace(model=model)
+    export(classifier_of(trained), tmp_path / "net", file_format)
+    expected = classifier_of(shallow).predict(images(3))
+    found = RUN[file_format](tmp_path / "net", images(3))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @one_net
@@ -167,14 +179,6 @@ def test_a_file_that_answers_otherwise_is_not_written(shallow, tmp_path, monkeyp
 def test_what_cannot_be_written_is_refused(shallow, tmp_path, settings, rule):
     with pytest.raises(ValueError, match=rule):
         export(classifier_of(shallow), tmp_path / "net", **settings)
-
-
-@pytest.mark.parametrize(("size", "enlarged"), [(5, 8), (8, 8), (32, 224), (3, 100)])
-def test_nearest_pixels_are_those_of_the_classifier(size, enlarged):
-    rows = np.arange(size, dtype=np.float32)
-    image = np.broadcast_to(rows[:, None, None], (size, size, 3))
-    expected = gpwjax.inference.fit(image, enlarged)[:, 0, 0]
-    np.testing.assert_array_equal(nearest_pixels(size, enlarged), expected)
 
 
 def test_an_operation_without_translation_is_named():
