@@ -13,10 +13,16 @@ UNMEASURED = 2  # rounds
 PAUSE = 0.02  # seconds before a program, for the threads of the one before to sleep
 
 
-def interleaved(programs: Mapping[str, Callable[[], Any]], repeats: int) -> Times:
+def interleaved(
+    programs: Mapping[str, Callable[[], Any]], repeats: int, before: int = 0
+) -> Times:
     """Wall-clock times of programs that return when they are done.
 
     All run one after the other, `repeats` times and, before that, twice unmeasured.
+
+    Args:
+      before: how often a program runs unmeasured before each measurement, so that its
+        own threads are awake and its own data are in the caches.
 
     Returns:
       The median of each, and the quartiles below and above.
@@ -25,6 +31,8 @@ def interleaved(programs: Mapping[str, Callable[[], Any]], repeats: int) -> Time
     for _ in tqdm(range(UNMEASURED + repeats), unit="round"):
         for name, program in programs.items():
             time.sleep(PAUSE)
+            for _ in range(before):
+                program()
             begun = time.perf_counter()
             program()
             seconds[name].append(time.perf_counter() - begun)
