@@ -5,14 +5,13 @@ import json
 import os
 import platform
 import re
-import shutil
-import subprocess
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from train.commit import commit_of
 
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow", "torch")
@@ -43,15 +42,8 @@ def record(name: str, measured: dict[str, Any]) -> Path:
 
 
 def commit() -> str:
-    """The commit of the checkout; ends in -dirty where what was measured differs, and
-    is "unknown" where git does not say."""
-    run = partial(subprocess.run, capture_output=True, text=True, check=False)
-    found = shutil.which("git") and run(["git", "rev-parse", "HEAD"]).stdout
-    if not found:
-        return "unknown"
-    number = found.strip()
-    changes = ["git", "diff", "--quiet", "HEAD", "--", ".", f":!{RESULTS}"]
-    return f"{number}-dirty" if run(changes).returncode else number
+    """As `commit_of` what is measured."""
+    return commit_of("gpwjax", "train", "benchmarks", ":!benchmarks/results")
 
 
 def add(name: str, case: str, figures: dict[str, Any]) -> Path:

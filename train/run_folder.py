@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gpwjax
+from train.commit import commit_of
 from train.config import Config, RunError
 from train.data import Dataset
 from train.hosts import is_first
@@ -104,6 +105,7 @@ def check_origin(folder: Path, dataset: Dataset) -> None:
     new = {
         "data": dataset.digest(),
         "code": code_digest(),
+        "commit": commit_of("gpwjax", "train"),
         "versions": {name: version(name) for name in PACKAGES},
     }
     file = folder / "origin.json"
@@ -118,6 +120,7 @@ def check_origin(folder: Path, dataset: Dataset) -> None:
             f"images of {dataset.name} was {data}, now {new['data']}. Name another "
             "folder with --run-dir"
         )
+    del now["commit"]  # the digest says whether the code is another
     for name in now:
         if before.get(name) != now[name]:
             log.warning(

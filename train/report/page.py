@@ -140,6 +140,7 @@ def origin_table(run: RunFiles) -> Table:
     origin, result = run.origin, run.result or {}
     rows = [
         ("digest of the data", str(origin.get("data", "not recorded"))),
+        ("commit of the code", str(origin.get("commit", "not recorded"))),
         ("digest of the code", str(origin.get("code", "not recorded"))),
         ("seed", str(run.config.seed)),
     ]
