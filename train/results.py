@@ -141,8 +141,9 @@ def predictions_of(run: Run, predicted: Predicted) -> Predictions:
 
 
 def draw_heatmaps(run: Run, answers: Predictions) -> None:
-    """Where the net sees the class that it finds: in the first test images, and in
-    those that it got wrong with the highest probability."""
+    """Where the net sees the class that it finds: in test images from the first to the
+    last, which may be in the order of their classes, and in those that it got wrong
+    with the highest probability."""
     data = run.dataset
     classifier = gpwjax.load(run.folder / "model.safetensors")
 
@@ -152,7 +153,8 @@ def draw_heatmaps(run: Run, answers: Predictions) -> None:
             classifier, np.asarray(data.images[answers.indices[number]]), title
         )
 
-    drawn = [draw(number) for number in range(min(HEATMAPS, len(data.test)))]
+    numbers = np.linspace(0, len(data.test) - 1, HEATMAPS).astype(int)
+    drawn = [draw(number) for number in np.unique(numbers)]
     explain.write(drawn, run.folder / "heatmaps.png")
     folder = run.folder / "mistakes"
     folder.mkdir(exist_ok=True)
