@@ -1,6 +1,7 @@
 """Exported files answer as the net does."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -57,16 +58,23 @@ def test_any_number_of_images_gets_the_probabilities_of_the_net(
     assert [f.name for f in tmp_path.iterdir()] == ["net"]
 
 
+def first_variables(model: nn.Module) -> dict:
+    """Those with which training begins: drawn ones make whole nets that magnify what is
+    only rounding."""
+    init = jax.jit(partial(model.init, train=False))
+    return jax.device_get(init(jax.random.key(0), images(1, 32)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("grouped", [False, True], ids=["dense", "grouped"])
 @pytest.mark.parametrize("name", GROUPED)
 @pytest.mark.parametrize("file_format", exporting.FORMATS)
-def test_whole_nets(draw_variables, tmp_path, name, grouped, file_format):
+def test_whole_nets(tmp_path, name, grouped, file_format):
     model = gpwjax.create_model(name, 10, GROUPED[name] if grouped else None)
-    variables = draw_variables(model, images(1, 32), train=False)
+    variables = first_variables(model)
     about = {"classes": CLASSES, "image_size": 32}
     export(gpwjax.Classifier(model, variables, about), tmp_path / "net", file_format)
-    # Logits, since the probabilities of drawn variables are nearly 0 or 1.
+    # The logits too, which say more than probabilities.
     graph = graphs.Graph()
     logits = graphs.make_graph(model, variables, "images", 32, graph)
     graph.node("Identity", logits, result="probabilities")
@@ -76,9 +84,8 @@ def test_whole_nets(draw_variables, tmp_path, name, grouped, file_format):
     for count in (1, 7):
         expected = np.asarray(model.apply(variables, images(count, 32), train=False))
         found = run_onnx(tmp_path / "logits", images(count, 32))
-        # Not closer: here and there drawn weights magnify what is only rounding.
         scale = np.abs(expected).max()
-        np.testing.assert_allclose(found / scale, expected / scale, atol=1e-3)
+        np.testing.assert_allclose(found / scale, expected / scale, atol=1e-4)
 
 
 @one_net
