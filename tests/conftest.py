@@ -12,6 +12,7 @@ os.environ.setdefault(
 import contextlib  # noqa: E402
 import gc  # noqa: E402
 import math  # noqa: E402
+import shutil  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from functools import cache, partial  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -215,3 +216,18 @@ def norms_of(modules_of) -> Callable[[nn.Module], dict[str, BatchNorm]]:
         for path, (module, _) in modules_of(net).items()
         if isinstance(module, BatchNorm)
     }
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by Playwright."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium")
+    with api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"]
+        )
+        yield started
+        started.close()

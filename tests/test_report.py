@@ -467,21 +467,6 @@ def test_an_error_is_one_line(program, tmp_path, make, message):
     assert re.match(f"error: {message}", errors[0])
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Chromium, driven by Playwright."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"]
-        )
-        yield started
-        started.close()
-
-
 @pytest.fixture(scope="module", params=[paper_run, many_classes, seeds_folder])
 def file(request, tmp_path_factory) -> Path:
     return build_report(request.param(tmp_path_factory.mktemp("runs")))

@@ -25,7 +25,6 @@ from gpwjax.cli import main
 from gpwjax.inference import fit
 from gpwjax.pictures import read_image
 
-playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
@@ -46,19 +45,6 @@ PREPARE = """async ([content, description]) => {
   const bytes = Uint8Array.from(atob(content), (c) => c.charCodeAt(0));
   return [...prepare(await decode(new Blob([bytes])), description)];
 }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium")
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
