@@ -27,7 +27,7 @@ def logits_and_maps(
     def logits_along(pixel: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The logits, and how much they grow with the means in a pixel's direction."""
         return jax.jvp(
-            lambda means: head(model, variables, images, means),
+            lambda means: head(model, variables, images, means[:, None, None]),
             (top.mean((1, 2)),),
             (pixel,),
         )
@@ -40,13 +40,13 @@ def logits_and_maps(
 
 
 def head(
-    model: nn.Module, variables: Mapping, images: jax.Array, means: jax.Array
+    model: nn.Module, variables: Mapping, images: jax.Array, top: jax.Array
 ) -> jax.Array:
-    """The logits that a net finds for a last map of these means (N, C)."""
+    """The logits that a net finds for a last map (N, h, w, C), whatever the images."""
 
     def replace_features(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
         if context.method_name == "features":
-            return {"top": means[:, None, None]}
+            return {"top": top}
         return call(*args, **kwargs)
 
     with nn.intercept_methods(replace_features):

@@ -6,7 +6,7 @@ Grad-CAM, arXiv 1610.02391.
 """
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen as nn
 from PIL import Image, ImageDraw, ImageFont
 
+from gpwjax.evidence import head
 from gpwjax.inference import Classifier, fit, in_batches
 
 CELL = 256  # height and width of a drawn image, pixels
@@ -104,16 +105,7 @@ def grad_cam(
 
     def class_logits(top: jax.Array) -> jax.Array:
         """The sum of the images' logits, of which each depends on its image alone."""
-
-        def replace_features(
-            call: Callable, args: Any, kwargs: Any, context: Any
-        ) -> Any:
-            if context.method_name == "features":
-                return {"top": top}
-            return call(*args, **kwargs)
-
-        with nn.intercept_methods(replace_features):
-            logits = model.apply(variables, images, train=False)
+        logits = head(model, variables, images, top)
         return (logits[jnp.arange(len(classes)), classes] - logits.mean(-1)).sum()
 
     top = maps["top"].astype(jnp.float32)

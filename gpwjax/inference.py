@@ -56,12 +56,11 @@ class Classifier:
           ValueError: it is not (H, W, 3), or of another dtype.
         """
         size = self.metadata["image_size"]
-        stored_size = self.metadata.get("stored_size", size)
         pad = self.metadata.get("pad", False)
         resize = self.metadata.get("resize", "bilinear")
         image = np.asarray(image)
         check_image(image)
-        return fit(fit(image, stored_size, pad, resize), size)
+        return fit(fit(image, stored_size(self.metadata), pad, resize), size)
 
     @cached_property
     def probabilities(self) -> Callable[[np.ndarray], jax.Array]:
@@ -73,6 +72,11 @@ class Classifier:
             return jax.nn.softmax(self.model.apply(variables, images, train=False))
 
         return partial(probabilities, jax.device_put(self.variables))
+
+
+def stored_size(metadata: dict[str, Any]) -> int:
+    """Height and width of a net's images before they are brought to `image_size`."""
+    return metadata.get("stored_size", metadata["image_size"])
 
 
 def load(path: str | os.PathLike) -> Classifier:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpwjax.inference import nearest_pixels
+from gpwjax.inference import nearest_pixels, stored_size
 
 if TYPE_CHECKING:
     from gpwjax.onnx_file import Graph
@@ -34,11 +34,6 @@ def prepared(images: jax.Array, about: dict[str, Any]) -> jax.Array:
         return resized(x, size, smooth=True)
     near = nearest_pixels(stored, size)
     return x[:, near][:, :, near]
-
-
-def stored_size(about: dict[str, Any]) -> int:
-    """Height and width to which images are brought first."""
-    return about.get("stored_size", about["image_size"])
 
 
 def square(images: jax.Array, pad: bool) -> jax.Array:

@@ -13,8 +13,8 @@ import numpy as np
 
 from gpwjax.explain import grad_cam
 from gpwjax.export import BOUNDS, PICTURES, in_float32, run_onnx
-from gpwjax.inference import Classifier
-from gpwjax.preparation import add_net_size, stored_size
+from gpwjax.inference import Classifier, stored_size
+from gpwjax.preparation import add_net_size
 
 PAGE = Path(__file__).with_name("web_page")  # what all nets have in common
 NET, DESCRIPTION, WORKER = "model.onnx", "gpwjax.json", "service-worker.js"

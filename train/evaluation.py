@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gpwjax
+from gpwjax.inference import stored_size
 from train.augment import as_input
 from train.config import Config, RunError
 from train.data import Dataset, load_dataset
@@ -218,11 +219,6 @@ def make_forward(net: Net) -> Callable[[dict, jax.Array], jax.Array]:
         return logits.astype(jnp.float32)
 
     return forward
-
-
-def stored_size(about: dict[str, Any]) -> int:
-    """Height and width of the images before they are enlarged on the device."""
-    return about.get("stored_size", about["image_size"])
 
 
 def describe(net: Net, config: Config) -> dict[str, Any]:
