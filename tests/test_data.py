@@ -159,6 +159,19 @@ def test_a_folder_that_cannot_be_trained_on_is_refused(tmp_path, prepare, messag
         load(folder)
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 8])
+def test_many_classes_of_few_pictures_can_be_trained_on(tmp_path, count):
+    for name in range(100):
+        (tmp_path / "set" / f"{name:02}").mkdir(parents=True)
+        for number in range(count):
+            image = Image.new("RGB", (8, 8), (name, number, 0))
+            image.save(tmp_path / "set" / f"{name:02}" / f"{number}.png")
+    data = load(tmp_path / "set")
+    sizes = [len(part) for part in (data.train, data.val, data.test)]
+    assert sizes == [70 * count, 10 * count, 20 * count]
+    assert min(data.class_counts(data.train).values()) >= 1
+
+
 def test_a_class_without_a_readable_image_is_refused(tmp_path):
     draw(tmp_path / "set", "red", 10)
     (tmp_path / "set" / "green").mkdir()

@@ -160,7 +160,11 @@ def check_trainable(dataset: Dataset, config: Config) -> None:
         )
     for split in ("val", "test"):
         if not len(getattr(dataset, split)):
-            raise RunError(f"{dataset.name} has too few images for a {split} split")
+            raise RunError(
+                f"{dataset.name} has too few images for a {split} split: "
+                f"{len(dataset.train)} of {len(dataset.classes)} classes, each of which "
+                "needs one for training. Add some, of any class"
+            )
     if len(dataset.train) < config.batch_size:
         raise RunError(
             f"--batch-size must be at most the {len(dataset.train)} training images of "
