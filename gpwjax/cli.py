@@ -16,7 +16,8 @@ import jax
 import gpwjax
 from gpwjax import explain, export, predict, summary, web
 from gpwjax.compilation import use_compilation_cache
-from gpwjax.pictures import UnreadableImageError, find_pictures, read_image
+from gpwjax.picture_files import find_pictures
+from gpwjax.pictures import UnreadableImageError, read_image
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63
 TOP = 5  # classes that `predict` shows
@@ -225,7 +226,7 @@ def add_net_and_pictures(command: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="IMAGE",
-        help="a picture, or a folder in which all pictures are meant",
+        help="a picture, or a folder in which all files are meant",
     )
 
 

@@ -70,7 +70,7 @@ def test_each_part_has_an_image_where_the_classes_leave_one(counts, sizes):
 
 
 def test_large_classes_are_split_as_published_results_had_them():
-    """The digits, whose shares are not whole, by the number, ends and sum of their indices."""
+    """The digits, whose shares are not whole: number, ends and sum of the indices."""
     from sklearn.datasets import load_digits
 
     parts = stratified_split(load_digits().target, (0.7, 0.1, 0.2), seed=0)

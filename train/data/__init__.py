@@ -162,8 +162,8 @@ def check_trainable(dataset: Dataset, config: Config) -> None:
         if not len(getattr(dataset, split)):
             raise RunError(
                 f"{dataset.name} has too few images for a {split} split: "
-                f"{len(dataset.train)} of {len(dataset.classes)} classes, each of which "
-                "needs one for training. Add some, of any class"
+                f"{len(dataset.train)} of {len(dataset.classes)} classes, and each "
+                "class needs one for training. Add some"
             )
     if len(dataset.train) < config.batch_size:
         raise RunError(

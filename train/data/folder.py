@@ -1,25 +1,33 @@
 """A folder of images: one folder for each class, with or without train/val/test."""
 
+import logging
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from gpwjax.pictures import has_image_name, read_image
+from gpwjax.picture_files import files_below, has_image_name, is_visible
+from gpwjax.pictures import read_image
 from train.config import RunError
+from train.data.names import (
+    SAME_CLASS,
+    class_key,
+    plain,
+    shown,
+    split_and_rest,
+    split_named,
+)
 from train.data.source import Source, consecutive, digest_of, file_stamp
 
-# In lower case.
-SPLIT_NAMES = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-LITTER = {"thumbs.db", "desktop.ini", "__macosx"}  # left by Windows and macOS
+log = logging.getLogger(__name__)
+
 CLASSES_NAMED_AS_SPLITS = (
-    f"Folders named {', '.join(SPLIT_NAMES)} are taken for splits: where one is a "
-    "class, put all class folders into a folder train"
+    "Folders with names such as train, Testing or val_set are taken for splits: where "
+    "one is a class, put all class folders into a folder train"
+)
+NAME_THE_SPLITS = (
+    "Name the folders of splits train, val and test, with the class folders in each; a "
+    "--data FILE.csv with the columns path,label takes files from anywhere"
 )
 
 
@@ -27,37 +35,42 @@ def source(root: Path) -> Source:
     """The images below `root`.
 
     Each visible file below a class folder is one, but for litter: what cannot be read
-    is then listed as skipped.
+    is then listed as skipped. Folders of splits are known by `train.data.names`.
 
     Raises:
       RunError: a folder cannot be listed, there are no classes, a class has no training
         image, or the splits do not fit together.
     """
     try:
-        split_folders = find_split_folders(root)
+        top = unwrapped(root)
+        split_folders = find_split_folders(top)
         first = next(iter(split_folders))
-        labels = find_classes(split_folders[first])
+        classes = find_classes(split_folders[first])
+        refuse_unknown_splits(top, split_folders, classes)
         splits = {
-            split: labelled_files(folder, labels)
+            split: labelled_files(folder, classes)
             for split, folder in split_folders.items()
         }
-        skipped = left_out(root, split_folders)
+        skipped = left_out(root, top, split_folders)
     except (OSError, RecursionError) as error:
         raise RunError(f"cannot list the images in {root}: {error}") from error
     present = {label for _, label in splits[first]}
-    for name, label in labels.items():
+    for label, name in enumerate(classes.values()):
         if label not in present:
             raise RunError(
                 f"class folder {name!r} in {split_folders[first].absolute()} is empty: "
                 "add images or remove it"
             )
     files = [file for found in splits.values() for file in found]
+    name = printable(root.absolute().name) or "root"
+    log.info("%s: %s; %d classes", name, layout(root, split_folders), len(classes))
+    warn_of_spellings(split_folders.values())
     return Source(
-        name=printable(root.absolute().name) or "root",
+        name=name,
         digest=digest_of(
             (str(file.relative_to(root)), file_stamp(file)) for file, _ in files
         ),
-        classes=tuple(map(printable, labels)),
+        classes=tuple(map(printable, classes.values())),
         splits=consecutive({split: len(found) for split, found in splits.items()}),
         size=None,
         read=lambda number: (read_image(files[number][0]), files[number][1]),
@@ -66,76 +79,228 @@ def source(root: Path) -> Source:
     )
 
 
+def unwrapped(root: Path) -> Path:
+    """The folder itself, or what it is a mere wrapper of: `dataset` of
+    root/dataset/train/, say."""
+    while (inner := only_folder(root)) and split_named(inner.name) is None:
+        root = inner
+    return root
+
+
+def only_folder(folder: Path) -> Path | None:
+    """The folder that lies alone in a folder and holds folders itself."""
+    inside = visible_folders(folder)
+    is_alone = len(inside) == 1 and not loose_images(folder)
+    return inside[0] if is_alone and visible_folders(inside[0]) else None
+
+
 def find_split_folders(root: Path) -> dict[str, Path]:
-    """Split -> its folder, the training split first; {"all": root} for one pool."""
+    """Split -> its folder, the training split first; {"all": root} for one pool.
+
+    Raises:
+      RunError: a split has two folders, or what has no split may be meant for one.
+    """
     folders = visible_folders(root)
-    found = {}
-    for folder in folders:
-        split = SPLIT_NAMES.get(folder.name.lower())
-        if split in found:
+    found = known_by_name(folders) or known_by_common_name(folders)
+    for split, (folder, *others) in found.items():
+        if others:
+            names = shown([folder.name, *(other.name for other in others)])
             raise RunError(
-                f"{root} has two {split} folders: {found[split].name}, {folder.name}"
+                f"{root} has two {split} folders: {names}. {CLASSES_NAMED_AS_SPLITS}"
             )
-        if split is not None:
-            found[split] = folder
     if not found:
         return {"all": root}
     if "train" not in found:
-        names = ", ".join(folder.name for folder in found.values())
+        names = shown([folder.name for (folder,) in found.values()])
         raise RunError(
             f"{root.absolute()} has {names} but no folder train. "
             f"{CLASSES_NAMED_AS_SPLITS}"
         )
-    if len(folders) > len(found) and not visible_folders(found["train"]):
+    splits = {s: found[s][0] for s in ("train", "val", "test") if s in found}
+    if len(folders) > len(found) and not visible_folders(splits["train"]):
         raise RunError(
-            f"{found['train'].absolute()} holds no folder. {CLASSES_NAMED_AS_SPLITS}"
+            f"{splits['train'].absolute()} holds no folder. {CLASSES_NAMED_AS_SPLITS}"
         )
-    return {split: found[split] for split in ("train", "val", "test") if split in found}
+    return {split: unrepeated(folder, split) for split, folder in splits.items()}
 
 
-def find_classes(folder: Path) -> dict[str, int]:
-    """Name of each class folder -> label.
+def known_by_name(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """Split -> the folders whose names mean it."""
+    found = defaultdict(list)
+    for folder in folders:
+        if split := split_named(folder.name):
+            found[split].append(folder)
+    return dict(found)
+
+
+def known_by_common_name(folders: Iterable[Path]) -> dict[str, list[Path]]:
+    """As `known_by_name`, of folders for training and another split that have all words
+    of their names in common but the one for the split: seg_train, seg_test.
 
     Raises:
-      RunError: there is none.
+      RunError: there are several such sets of folders.
     """
-    names = [class_folder.name for class_folder in visible_folders(folder)]
-    if not names:
+    sets = defaultdict(lambda: defaultdict(list))
+    for folder in folders:
+        if meaning := split_and_rest(folder.name):
+            split, rest = meaning
+            sets[rest][split].append(folder)
+    whole = [found for found in sets.values() if "train" in found and len(found) > 1]
+    if len(whole) > 1:
+        first, second = (found["train"][0] for found in whole[:2])
+        raise RunError(
+            f"{first.parent.absolute()} has training folders of several sets: "
+            f"{shown([first.name, second.name])}. {NAME_THE_SPLITS}"
+        )
+    return dict(whole[0]) if whole else {}
+
+
+def unrepeated(folder: Path, split: str) -> Path:
+    """The folder of a split, or the one of the same meaning that lies alone in it, as
+    in seg_train/seg_train/."""
+    while inner := only_folder(folder):
+        rest = split_and_rest(inner.name)
+        if rest is None or rest[0] != split:
+            break
+        folder = inner
+    return folder
+
+
+def find_classes(folder: Path) -> dict[str, str]:
+    """Key of each class, as of `class_key`, -> its name, in the order of the names.
+
+    Raises:
+      RunError: there is none, or the classes seem to be splits.
+    """
+    class_folders = visible_folders(folder)
+    if not class_folders:
         raise RunError(
             f"{folder.absolute()} must hold one folder of images for each class, and "
             "holds no folder. Images without class folders can be listed in a file: "
             "--data FILE.csv, with the columns path,label"
         )
-    return {name: label for label, name in enumerate(names)}
+    inside = [{plain(f.name) for f in visible_folders(c)} for c in class_folders]
+    common = set.intersection(*inside) if len(inside) > 1 else set()
+    if len(common) > 1 or any(map(split_named, common)):
+        raise RunError(
+            f"all folders in {folder.absolute()} ({shown(names_of(class_folders))}) "
+            f"hold folders of the same names ({shown(sorted(common))}): one of the two "
+            f"seem to be splits, not classes. {NAME_THE_SPLITS}"
+        )
+    # Of several spellings the first one.
+    names = {class_key(f.name): plain(f.name) for f in reversed(class_folders)}
+    return dict(sorted(names.items(), key=lambda item: item[1]))
 
 
-def labelled_files(folder: Path, labels: Mapping[str, int]) -> list[tuple[Path, int]]:
-    """The files in the class folders of one split, and their labels.
+def refuse_unknown_splits(
+    root: Path, split_folders: Mapping[str, Path], classes: Collection[str]
+) -> None:
+    """Looks at the folders beside those of the splits.
+
+    Args:
+      root: the folder that holds them.
+      split_folders: split -> folder.
+      classes: their keys.
 
     Raises:
-      RunError: there is a class folder that is not in `labels`.
+      RunError: one seems to be a split, or a class.
     """
-    class_folders = visible_folders(folder)
-    unknown = [f.name for f in class_folders if f.name not in labels]
+    for folder in beside(root, split_folders):
+        inner = visible_folders(only_folder(folder) or folder)
+        if any(class_key(f.name) in classes for f in inner):
+            raise RunError(
+                f"{folder.absolute()} holds folders of the classes' names, and which "
+                f"split it is, its name does not say. {NAME_THE_SPLITS}"
+            )
+        if len(split_folders) == 1 and any(map(has_image_name, files_below(folder))):
+            (taken,) = split_folders.values()
+            raise RunError(
+                f"{root.absolute()} has {taken.name!r}, and beside it pictures in "
+                f"{folder.name!r}, which is no split by its name. "
+                f"{CLASSES_NAMED_AS_SPLITS}"
+            )
+
+
+def beside(root: Path, split_folders: Mapping[str, Path]) -> list[Path]:
+    """The visible folders in `root` that are no splits, where there are splits."""
+    if "all" in split_folders:
+        return []
+    return [
+        folder
+        for folder in visible_folders(root)
+        if not any(split.is_relative_to(folder) for split in split_folders.values())
+    ]
+
+
+def layout(root: Path, split_folders: Mapping[str, Path]) -> str:
+    """Which folder is taken for which split, for people."""
+    names = {s: repr(printable(f.relative_to(root))) for s, f in split_folders.items()}
+    if len(names) == 1:
+        (name,) = names.values()
+        where = "no folders of splits" if "all" in names else f"{name}, no other split"
+        return f"{where}, so the images are split into training, validation and test"
+    told = f"{names['train']} for training"
+    if len(names) == 3:
+        return f"{told}, {names['val']} for validation, {names['test']} for the test"
+    test = names.get("test") or f"{names['val']}, without another one,"
+    return f"{told} with a part of it for validation, {test} for the test"
+
+
+def warn_of_spellings(folders: Iterable[Path]) -> None:
+    """Warns once of class folders that are taken for the same class."""
+    spellings = defaultdict(set)
+    for folder in folders:
+        for class_folder in visible_folders(folder):
+            spellings[class_key(class_folder.name)].add(class_folder.name)
+    several = [shown(sorted(names)) for names in spellings.values() if len(names) > 1]
+    if several:
+        log.warning(SAME_CLASS, " / ".join(several))
+
+
+def labelled_files(folder: Path, classes: Mapping[str, str]) -> list[tuple[Path, int]]:
+    """The files in the class folders of one split, and their labels.
+
+    Args:
+      folder: of the split.
+      classes: as of `find_classes`.
+
+    Raises:
+      RunError: there is a class folder that is not of `classes`.
+    """
+    labels = {key: label for label, key in enumerate(classes)}
+    files, unknown = [], []
+    for class_folder in visible_folders(folder):
+        label = labels.get(class_key(class_folder.name))
+        if label is None:
+            unknown.append(class_folder.name)
+        else:
+            files += [(file, label) for file in files_below(class_folder)]
     if unknown:
         raise RunError(
             f"{folder.absolute()} has classes that the training images have not: "
-            f"{', '.join(map(repr, unknown))}"
+            f"{shown(unknown)}. Theirs are {shown([*classes.values()])}"
         )
-    return [(f, labels[c.name]) for c in class_folders for f in files_below(c)]
+    return files
 
 
-def left_out(root: Path, split_folders: Mapping[str, Path]) -> list[tuple[str, str]]:
-    """(name, reason) of what a person may have meant to be used, and is not."""
+def left_out(
+    root: Path, top: Path, split_folders: Mapping[str, Path]
+) -> list[tuple[str, str]]:
+    """(name, reason) of what a person may have meant to be used, and is not.
+
+    Args:
+      root: where names begin.
+      top: the folder that holds the splits.
+      split_folders: split -> folder.
+    """
     found = [
         (image, "is in no class folder")
         for folder in split_folders.values()
         for image in loose_images(folder)
     ]
     if "all" not in split_folders:
-        beside = {*visible_folders(root), *loose_images(root)}
-        beside -= {*split_folders.values()}
-        found += [(entry, "is in no split") for entry in sorted(beside)]
+        others = sorted([*beside(top, split_folders), *loose_images(top)])
+        found += [(entry, "is in no split") for entry in others]
     return [(printable(entry.relative_to(root)), reason) for entry, reason in found]
 
 
@@ -152,23 +317,8 @@ def loose_images(folder: Path) -> list[Path]:
     )
 
 
-def files_below(folder: Path) -> list[Path]:
-    """All visible files below a folder, sorted. Links to folders are among them, not
-    followed: they may lead in a circle."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = filter(is_visible, folders)
-        links = [f for f in folders if os.path.islink(os.path.join(parent, f))]
-        found += [Path(parent, f) for f in links + files if is_visible(f)]
-    return sorted(found)
-
-
-def is_visible(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in LITTER
+def names_of(paths: Iterable[Path]) -> list[str]:
+    return [path.name for path in paths]
 
 
 def printable(path: Path | str) -> str:
