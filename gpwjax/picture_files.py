@@ -4,6 +4,7 @@ All visible files are, whatever their names: what a file holds decides whether i
 read, and what cannot is named by who reads it.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,6 +24,18 @@ def is_visible(name: str) -> bool:
 def has_image_name(file: Path) -> bool:
     """Whether a file is of FORMATS by the ending of its name."""
     return Image.registered_extensions().get(file.suffix.lower()) in FORMATS
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file is of FORMATS by its name, or else by its content."""
+    if has_image_name(file):
+        return True
+    # Pillow raises many kinds of errors; opening a pipe would block.
+    with contextlib.suppress(Exception):
+        if file.is_file():
+            Image.open(file, formats=FORMATS).close()
+            return True
+    return False
 
 
 def files_below(folder: Path) -> list[Path]:

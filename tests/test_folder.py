@@ -128,9 +128,14 @@ def test_every_other_file_of_a_class_is_tried(tmp_path):
 
 def test_images_beside_the_class_folders_are_listed(tmp_path):
     root = draw_all(tmp_path / "pool", "a/1.png", "class.png/1.png", "lost.JPG")
-    (root / "README.md").write_text("no image, by its name")
+    (root / "README.md").write_text("no image")
+    (root / "lost.JPG").rename(root / "lost")
+    (root / "broken.jpg").write_text("no image, but by its name")
     source = folder.source(root)
-    assert source.skipped == [("lost.JPG", "is in no class folder")]
+    assert source.skipped == [
+        ("broken.jpg", "is in no class folder"),
+        ("lost", "is in no class folder"),
+    ]
     assert source.count == 2
 
     root = draw_all(

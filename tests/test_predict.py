@@ -13,7 +13,9 @@ from PIL import Image
 
 from gpwjax import Classifier, load, predict
 from gpwjax.cli import main
+from gpwjax.picture_files import find_pictures
 from gpwjax.pictures import read_image
+from train.data import folder
 
 CLASSES = ["cat", "dog", "giraffe"]
 
@@ -172,6 +174,46 @@ def test_a_folder_is_answered_and_what_cannot_be_read_is_told(
         f"left out: {pictures[1]}",
         f"left out: {pictures[4]}",
     ]
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
+def test_of_a_folder_each_file_is_answered_or_named(
+    program, capsys, weights, tmp_path, form
+):
+    """By its content, as training reads it, whatever its name."""
+    there = tmp_path / "folder"
+    there.mkdir()
+    pictures = ["a.jpg", "c.mpo", "d.jpg_large", "noext"]
+    for name in pictures:
+        Image.new("RGB", (8, 8)).save(there / name, "JPEG")
+    (there / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (there / "notes.txt").write_text("no picture")
+    (there / "Thumbs.db").touch()
+    (there / "all").symlink_to(tmp_path)
+    status, out, errors = run(capsys, weights, there, "--top", "1", *form)
+    assert status == 0
+    not_read = ["all", "notes.txt", "photo.heic"]
+    assert [line.split(" is not ")[0] for line in errors] == [
+        f"left out: {there / name}" for name in not_read
+    ]
+    if form == ["--json"]:
+        answers = {Path(entry["path"]).name: entry for entry in json.loads(out)}
+        assert sorted(answers) == sorted(pictures + not_read)
+        assert [n for n in answers if "predictions" in answers[n]] == pictures
+    else:
+        assert [name for name in pictures if str(there / name) in out] == pictures
+        assert not any(str(there / name) in out for name in not_read)
+
+
+def test_training_and_predicting_look_at_the_same_files(tmp_path):
+    names = ("a/a", "a/b.jpg_large", "a/c.heic", "a/.d", "a/e/f", "b/Thumbs.db", "b/g")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name, "PNG")
+    source = folder.source(tmp_path)
+    trained = [tmp_path / source.describe(number) for number in range(source.count)]
+    assert find_pictures([tmp_path]) == trained
+    assert len(trained) == 5
 
 
 def test_a_run_folder_stands_for_its_weights(program, capsys, weights, pictures):

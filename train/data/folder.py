@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
-from gpwjax.picture_files import files_below, has_image_name, is_visible
+from gpwjax.picture_files import files_below, has_image_name, is_picture, is_visible
 from gpwjax.pictures import read_image
 from train.config import RunError
 from train.data.names import (
@@ -309,11 +309,11 @@ def visible_folders(folder: Path) -> list[Path]:
 
 
 def loose_images(folder: Path) -> list[Path]:
-    """What lies directly in a folder and has an image's name: no README, say."""
+    """The pictures that lie directly in a folder: no README, say."""
     return sorted(
         file
         for file in folder.iterdir()
-        if is_visible(file.name) and has_image_name(file) and not file.is_dir()
+        if is_visible(file.name) and not file.is_dir() and is_picture(file)
     )
 
 
