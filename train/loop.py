@@ -14,7 +14,7 @@ import gpwjax
 from train.checkpoints import Checkpoints
 from train.config import NO_AUGMENTATION, Augmentation, Config, RunError
 from train.data import check_trainable, load_dataset
-from train.data.report import imbalance
+from train.data.report import imbalance, repeats, repeats_text
 from train.hosts import first_host_first, gathered, is_first, largest
 from train.optimizer import make_optimizer, make_schedule
 from train.progress import progress_bar
@@ -115,6 +115,8 @@ def log_dataset(run: Run) -> None:
     )
     if uneven := imbalance(data.class_counts(data.train)):
         log.warning(uneven)
+    if repeated := repeats_text(repeats(data)):
+        log.warning("%s; python -m train.data lists them", repeated)
     if data.skipped and is_first():
         file = write_skipped(run.folder, data.skipped)
         name, reason = data.skipped[0]

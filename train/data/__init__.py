@@ -28,6 +28,7 @@ class Dataset:
       train, val, test: indices of images.
       skipped: (file, reason) of each image that could not be read.
       describe: index -> what to call the image in messages.
+      file: index -> the image's file, where each has one.
       pad: whether images got black bars to become squares.
       resize: how larger images were shrunk, "bilinear" or "nearest".
     """
@@ -41,6 +42,7 @@ class Dataset:
     test: np.ndarray
     skipped: list[tuple[str, str]]
     describe: Callable[[int], str] = str
+    file: Callable[[int], Path] | None = None
     pad: bool = False
     resize: str = "bilinear"
 
@@ -83,6 +85,7 @@ def load_dataset(config: Config) -> Dataset:
         test,
         [*source.skipped, *arrays.skipped],
         source.describe,
+        source.file,
         source.pad,
         source.resize,
     )

@@ -25,6 +25,7 @@ class Source:
         from one.
       read: number -> image (H, W, 3) uint8 and label; raises UnreadableImageError.
       describe: number -> what to call the image in messages.
+      file: number -> the image's file, where each has one.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Source:
     size: int | None
     read: Callable[[int], tuple[np.ndarray, int]]
     describe: Callable[[int], str] = str
+    file: Callable[[int], Path] | None = None
     pad: bool = False
     resize: str = "bilinear"
     skipped: Sequence[tuple[str, str]] = ()

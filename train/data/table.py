@@ -71,6 +71,7 @@ def source(file: Path) -> Source:
             labels[class_key(rows[number].label)],
         ),
         describe=lambda number: rows[number].path,
+        file=files.__getitem__,
         skipped=repeats,
     )
 
