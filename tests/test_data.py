@@ -58,6 +58,20 @@ def test_digits_are_scikit_learns_in_a_fixed_stratified_split():
     }
 
 
+def test_a_folder_of_a_data_sets_name_is_mentioned(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    find_source(DIGITS)
+    assert caplog.messages == []
+    draw(tmp_path / "digits", "red", 1)
+    draw(tmp_path / "digits", "green", 1)
+    assert find_source(DIGITS).size == 8
+    assert caplog.messages == [
+        "--data digits is the data set of that name, not what lies in "
+        f"{tmp_path}: that is --data ./digits"
+    ]
+    assert find_source(Config("./digits")).classes == ("green", "red")
+
+
 def test_a_folder_without_splits_is_one_pool(tmp_path):
     draw(tmp_path / "set", "red", 20)
     draw(tmp_path / "set", "green", 10)

@@ -20,7 +20,7 @@ from train.config import Config, RunError
 from train.data import Dataset, load_dataset
 from train.progress import progress_bar
 from train.run import placements
-from train.run_folder import PACKAGES, read_json
+from train.run_folder import PACKAGES, read_json, read_place
 from train.score_report import Report
 from train.scores import Answers
 from train.watch import STEPS_AHEAD
@@ -111,7 +111,8 @@ def data_config(net: Net, options: argparse.Namespace) -> Config:
     Raises:
       RunError: no data set is named, or a setting is out of range.
     """
-    settings = net.settings | vars(options)
+    own = {} if "data" in options else find_own_data(net)
+    settings = net.settings | own | vars(options)
     if "data" not in settings:
         raise RunError(f"{net.file} does not name its data set: name one with --data")
     kinds = {"data": str, "seed": int, "split": str}
@@ -134,6 +135,27 @@ def data_config(net: Net, options: argparse.Namespace) -> Config:
         )
     except ValueError as error:
         raise RunError(str(error)) from error
+
+
+def find_own_data(net: Net) -> dict[str, str]:
+    """Where the run's own data are, as the setting data; empty where their name says.
+
+    Raises:
+      RunError: they are not there any more.
+    """
+    place = None if net.run is None else read_place(net.run)
+    if place is None:
+        return {}
+    if Path(place).exists():
+        return {"data": place}
+    here = Path(str(net.settings.get("data"))).expanduser().absolute()
+    if not here.exists():
+        raise RunError(
+            f"the data of {net.run} are neither where they were, {place}, nor in "
+            f"{here}, which their name means from {Path.cwd()}: name them with --data"
+        )
+    log.warning("the data of %s were in %s: taking %s", net.run, place, here)
+    return {"data": str(here)}
 
 
 def choose_part(dataset: Dataset, part: str) -> np.ndarray:

@@ -23,6 +23,7 @@ from train.run import Run
 from train.run_folder import (
     check_origin,
     check_run_folder,
+    is_at_same_place,
     locked,
     make_run_folder,
     read_json,
@@ -63,6 +64,8 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
     folder = config.folder
     check_run_folder(config)
     if (folder / "result.json").is_file():
+        if not is_at_same_place(config):
+            check_origin(folder, load_dataset(config))
         log.info("the run in %s is finished", folder)
         return read_json(folder / "result.json")
     # A run that has begun needs it no more, or checks it again.

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from train.data.cache import cached_arrays
 from train.data.prepare import NAMES, prepare
 from train.data.source import Source
 from train.data.splits import paper_split, train_val_test
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Dataset:
       skipped: (file, reason) of each image that could not be read.
       describe: index -> what to call the image in messages.
       file: index -> the image's file, where each has one.
+      place: the folder or table of the images, absolute, where there is one.
       pad: whether images got black bars to become squares.
       resize: how larger images were shrunk, "bilinear" or "nearest".
     """
@@ -43,6 +47,7 @@ class Dataset:
     skipped: list[tuple[str, str]]
     describe: Callable[[int], str] = str
     file: Callable[[int], Path] | None = None
+    place: Path | None = None
     pad: bool = False
     resize: str = "bilinear"
 
@@ -86,6 +91,7 @@ def load_dataset(config: Config) -> Dataset:
         [*source.skipped, *arrays.skipped],
         source.describe,
         source.file,
+        source.place,
         source.pad,
         source.resize,
     )
@@ -109,13 +115,18 @@ def split(
 
 def find_source(config: Config) -> Source:
     """The data set that `--data` names, not decoded yet."""
-    if config.data == "digits":
-        return digits.source()
     data_dir = find_data_dir(config.data_dir)
     path = Path(config.data).expanduser()
     is_path = path.name != config.data
-    if not is_path and prepared.is_prepared(config.data, data_dir):
-        return prepared.source(config.data, data_dir)
+    is_digits = config.data == "digits"
+    if is_digits or (not is_path and prepared.is_prepared(config.data, data_dir)):
+        if path.exists():
+            log.warning(
+                "--data %s is the data set of that name, not what lies in %s: that is "
+                "--data ./%s",
+                *(config.data, Path.cwd(), config.data),
+            )
+        return digits.source() if is_digits else prepared.source(config.data, data_dir)
     if path.is_dir():
         return folder.source(path)
     if path.is_file() and path.suffix.lower() == ".csv":

@@ -76,6 +76,7 @@ def source(root: Path) -> Source:
         read=lambda number: (read_image(files[number][0]), files[number][1]),
         describe=lambda number: printable(files[number][0].relative_to(root)),
         file=lambda number: files[number][0],
+        place=root.absolute(),
         skipped=skipped,
     )
 

@@ -72,6 +72,7 @@ def source(file: Path) -> Source:
         ),
         describe=lambda number: rows[number].path,
         file=files.__getitem__,
+        place=file.absolute(),
         skipped=repeats,
     )
 
