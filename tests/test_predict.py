@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_nets import overflowing
 from PIL import Image
 
 from gpwjax import Classifier, load, predict
@@ -236,6 +237,44 @@ def test_where_nothing_can_be_read_it_fails_and_json_says_why(
     ]
     assert errors[-1] == "error: no picture could be read"
     assert len(errors) == 3
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
+def test_answers_that_are_not_numbers_are_refused(
+    program, capsys, classifier, weights, pictures, monkeypatch, form
+):
+    monkeypatch.setattr("gpwjax.load", lambda path: overflowing(classifier))
+    status, out, errors = run(capsys, weights, *pictures[:3], *form)
+    assert status == 1
+    assert errors[0] == f"left out: {pictures[0]} {predict.NOT_FINITE}"
+    assert errors[-1] == "error: the net answers with numbers that are not finite"
+    assert len(errors) == 4
+    assert "nan" not in out.lower()
+    if form == ["--json"]:
+        reasons = [entry["error"] for entry in json.loads(out)]
+        assert reasons[0] == reasons[2] == predict.NOT_FINITE
+
+
+def test_one_answer_of_many_that_is_not_finite_is_left_out(classifier, pictures):
+    class Odd(Classifier):
+        def predict(self, images):
+            rows = super().predict(images)
+            rows[1, 0] = np.nan
+            return rows
+
+    odd = Odd(classifier.model, classifier.variables, classifier.metadata)
+    answers = list(predict.answers(odd, pictures, top=1))
+    assert [a.error for a in answers if a.error == predict.NOT_FINITE] == [
+        predict.NOT_FINITE
+    ]
+    assert answers[2].predictions == []
+    assert np.isfinite(answers[0].predictions[0][1])
+
+
+def test_json_never_has_a_bare_nan():
+    answers = [predict.Answer(Path("a.png"), [("cat", float("nan"))], None)]
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        list(predict.as_json(answers))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")

@@ -125,7 +125,9 @@ class Report:
         )
         self.draw().savefig(folder / "evaluation.png", dpi=120)
         about = {"data": self.data, "part": self.part, **self.summary, **self.about}
-        write_text(folder / "summary.json", json.dumps(about, indent=2))
+        write_text(
+            folder / "summary.json", json.dumps(about, indent=2, allow_nan=False)
+        )
 
     def _predictions(self) -> list[Row]:
         names, answers = self.answers.classes, self.answers
