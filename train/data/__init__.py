@@ -177,7 +177,7 @@ def check_trainable(dataset: Dataset, config: Config) -> None:
             raise RunError(
                 f"{dataset.name} has too few images for a {split} split: "
                 f"{len(dataset.train)} of {len(dataset.classes)} classes, and each "
-                "class needs one for training. Add some"
+                "class needs one for training. Add some, or a split with other images"
             )
     if len(dataset.train) < config.batch_size:
         raise RunError(
