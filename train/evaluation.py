@@ -18,6 +18,7 @@ from gpwjax.inference import stored_size
 from train.augment import as_input
 from train.config import Config, RunError
 from train.data import Dataset, load_dataset
+from train.data.names import class_key
 from train.progress import progress_bar
 from train.run import placements
 from train.run_folder import PACKAGES, read_json, read_place
@@ -174,10 +175,13 @@ def choose_part(dataset: Dataset, part: str) -> np.ndarray:
 def match_classes(known: Sequence[str], dataset: Dataset) -> np.ndarray:
     """For each class of the data set its number among those that the net knows.
 
+    Names that differ only in Unicode form, case or outer blanks are the same.
+
     Raises:
       RunError: the net does not know one.
     """
-    unknown = [name for name in dataset.classes if name not in known]
+    numbers = {class_key(name): number for number, name in enumerate(known)}
+    unknown = [name for name in dataset.classes if class_key(name) not in numbers]
     if unknown:
         raise RunError(
             f"the net does not know {len(unknown)} of the {len(dataset.classes)} "
@@ -191,7 +195,7 @@ def match_classes(known: Sequence[str], dataset: Dataset) -> np.ndarray:
             len(dataset.classes),
             len(known),
         )
-    return np.array([known.index(name) for name in dataset.classes])
+    return np.array([numbers[class_key(name)] for name in dataset.classes])
 
 
 def compute_logits(
