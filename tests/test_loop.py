@@ -128,6 +128,29 @@ def test_such_a_batch_can_be_skipped_in_the_same_folder(
     assert np.isfinite([*losses, result["test_loss"]]).all()
 
 
+class Blind(Tiny):
+    """Answers to a black image with no numbers."""
+
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        is_black = images.max((1, 2, 3)) == 0
+        logits = super().__call__(images, train=train)
+        return jnp.where(is_black[:, None], jnp.nan, logits)
+
+
+def test_a_test_loss_that_is_not_finite_is_no_result(
+    with_a_black_image, stop, monkeypatch
+):
+    monkeypatch.setitem(MODELS, "fragile", Blind)
+    bright, black = (Path(with_a_black_image.data, name) for name in ("train", "test"))
+    shutil.copy(bright / "b" / "19.png", bright / "b" / "20.png")
+    Image.new("RGB", (8, 8)).save(black / "a" / "5.png")
+    config = dataclasses.replace(with_a_black_image, epochs=1)
+    with pytest.raises(RunError, match=r"net of epoch 1, .* not finite, loss nan: "):
+        fit(config, stop)
+    assert not (config.folder / "result.json").exists()
+    assert not (config.folder / "model.safetensors").exists()
+
+
 def test_an_epoch_of_skipped_batches_is_an_error(with_a_black_image, stop):
     config = dataclasses.replace(with_a_black_image, batch_size=64, on_nan="skip-batch")
     with pytest.raises(RunError, match="all batches of epoch 1 were skipped"):

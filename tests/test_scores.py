@@ -60,5 +60,7 @@ def test_classes_are_matched_by_name():
     spelled = Dataset("set", ("CAFÉ", "Tea "), empty, empty, empty, empty, empty, [])
     known = ("tea", "cafe\u0301")
     np.testing.assert_array_equal(match_classes(known, spelled), [1, 0])
+    same = Dataset("set", ("tea", "Tea"), empty, empty, empty, empty, empty, [])
+    np.testing.assert_array_equal(match_classes(("Tea", "tea"), same), [1, 0])
     with pytest.raises(RunError, match="does not know 1 of the 2 classes of set: 'c'"):
         match_classes(("a", "b"), data)

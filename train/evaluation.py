@@ -180,8 +180,9 @@ def match_classes(known: Sequence[str], dataset: Dataset) -> np.ndarray:
     Raises:
       RunError: the net does not know one.
     """
-    numbers = {class_key(name): number for number, name in enumerate(known)}
-    unknown = [name for name in dataset.classes if class_key(name) not in numbers]
+    alike = {class_key(name): name for name in known}
+    names = [n if n in known else alike.get(class_key(n)) for n in dataset.classes]
+    unknown = [n for n, same in zip(dataset.classes, names, strict=True) if not same]
     if unknown:
         raise RunError(
             f"the net does not know {len(unknown)} of the {len(dataset.classes)} "
@@ -195,7 +196,7 @@ def match_classes(known: Sequence[str], dataset: Dataset) -> np.ndarray:
             len(dataset.classes),
             len(known),
         )
-    return np.array([numbers[class_key(name)] for name in dataset.classes])
+    return np.array([known.index(name) for name in names])
 
 
 def compute_logits(
