@@ -92,12 +92,14 @@ def test_three_splits_and_none_are_told_too(tmp_path, caplog):
     folder.source(draw_all(tmp_path / "a", *with_classes("Train", "dev", "Testing")))
     folder.source(draw_all(tmp_path / "b", *with_classes("Train")))
     folder.source(draw_all(tmp_path / "c", *with_classes(".")))
+    folder.source(draw_all(tmp_path / "d", *with_classes("all/images")))
     pool = "so the images are split into training, validation and test; 2 classes"
     assert caplog.messages == [
         "a: 'Train' for training, 'dev' for validation, 'Testing' for the test; "
         "2 classes",
         f"b: 'Train', no other split, {pool}",
         f"c: no folders of splits, {pool}",
+        f"d: no folders of splits in 'all/images', {pool}",
     ]
 
 

@@ -1,7 +1,9 @@
 """What people mean by the names of folders, and by those in tables."""
 
+import os
 import re
 import unicodedata
+from pathlib import Path
 
 SPLIT = (
     "(?P<train>train|training|trn)"
@@ -71,3 +73,8 @@ def shown(names: list[str], most: int = 8) -> str:
 def legible(text: str) -> str:
     """Any text for a message of one line, cut where it is long."""
     return (text if text.isprintable() else ascii(text))[:500]
+
+
+def printable(path: Path | str) -> str:
+    """A path as text that can be written as UTF-8: bytes that are none as \\xff."""
+    return os.fsencode(path).decode(errors="backslashreplace")

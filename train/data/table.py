@@ -11,9 +11,8 @@ from pathlib import Path
 
 from gpwjax.pictures import read_image
 from train.config import RunError
-from train.data.folder import printable
 from train.data.locate import Locator
-from train.data.names import SAME_CLASS, class_key, plain, shown, split_named
+from train.data.names import SAME_CLASS, class_key, plain, printable, shown, split_named
 from train.data.source import Source, consecutive, digest_of, file_stamp
 
 log = logging.getLogger(__name__)
