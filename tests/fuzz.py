@@ -162,7 +162,36 @@ def pictures() -> list[bytes]:
         picture = image.convert("L" if mode == "I;16" else mode)
         picture.convert(mode).save(stream, kind, **options)
         contents.append(stream.getvalue())
-    return [*contents, b"P3 2 1 255 1 2 3 # six numbers\n4 5 6"]
+    return [*contents, b"P3 2 1 255 1 2 3 # six numbers\n4 5 6\n"]
+
+
+def read_followed(file: Path) -> None:
+    """Reads a picture, which what follows it changes in nothing."""
+    content = file.read_bytes()
+    alone = next((good for good in pictures() if content.startswith(good)), None)
+    if alone is None:
+        read_picture(file)
+        return
+    try:
+        image = read_image(file)
+    except UnreadableImageError as error:
+        raise AssertionError("refused for what follows it") from error
+    np.testing.assert_array_equal(image, read_image(io.BytesIO(alone)))
+
+
+# What a picture may be followed by, whole or in part: markers of a JPEG, chunks of a
+# PNG, the head of a video, other pictures.
+FOLLOWING = st.lists(
+    st.binary()
+    | st.sampled_from([b"\xff\xd8", b"\xff\xda", b"\xff\xd9", b"\xff\xe1\xff\xff"])
+    | st.sampled_from([b"\0\0\0\rIHDR", b"\0\0\0\0IDAT", b"\0\0\0\x18ftypmp42"])
+    | st.sampled_from(pictures()),
+    max_size=200,
+).map(b"".join)
+
+
+def followed_pictures() -> st.SearchStrategy[bytes]:
+    return st.tuples(st.sampled_from(pictures()), FOLLOWING).map(b"".join)
 
 
 def read_table(file: Path) -> None:
@@ -203,6 +232,9 @@ READERS = {
     "load": Reader(read_weights, ValueError, weights_files, other_headers),
     "from_keras": Reader(read_keras, ValueError, keras_files),
     "read_image": Reader(read_picture, UnreadableImageError, pictures),
+    "what follows": Reader(
+        read_followed, UnreadableImageError, pictures, followed_pictures
+    ),
     "table": Reader(read_table, RunError, tables, other_tables),
 }
 
