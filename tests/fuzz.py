@@ -168,7 +168,8 @@ def pictures() -> list[bytes]:
 def read_followed(file: Path) -> None:
     """Reads a picture, which what follows it changes in nothing."""
     content = file.read_bytes()
-    alone = next((good for good in pictures() if content.startswith(good)), None)
+    # The last one is text, which goes on: Pillow reads numbers to the file's end.
+    alone = next((good for good in pictures()[:-1] if content.startswith(good)), None)
     if alone is None:
         read_picture(file)
         return
