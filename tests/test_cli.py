@@ -128,6 +128,7 @@ def test_a_format_whose_program_is_missing_is_one_line(capsys, monkeypatch):
 
 
 def test_without_matplotlib_plot_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "gpwjax.canvas", raising=False)
     for module in ("matplotlib", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, module, None)
     assert main([*SMALL, "--plot", "net.png"]) == 1

@@ -15,8 +15,11 @@ def main() -> int:
     start_logging()
     try:
         # Imported here, since all that it needs takes seconds.
+        from train.drawings import draw_pictures_of
         from train.report.build import build_report, build_reports
 
+        for folder in options.runs:
+            draw_pictures_of(folder)
         if options.out is None and len(options.runs) == 1:
             file = build_report(options.runs[0])
         else:
