@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -122,7 +123,23 @@ def keras_files() -> list[bytes]:
                 layer, _, _ = name.rpartition("/")
                 file[f"{root}{layer}/{name}"] = np.full(shape, 0.5, np.float32)
         contents.append(stream.getvalue())
-    return contents
+    return [*contents, *keras_3_files(shapes)]
+
+
+def keras_3_files(shapes: dict[str, tuple[int, ...]]) -> list[bytes]:
+    """A .weights.h5 file, and a .keras archive around it."""
+    stream, archive = io.BytesIO(), io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        for name, shape in shapes.items():
+            layer, _, _ = name.rpartition("/")
+            kind = "batch_normalization" if layer == "conv1_bn" else layer
+            group = file.require_group(f"layers/{kind}/vars")
+            group.attrs["name"] = layer
+            place = len(group) if layer == "conv1_bn" else int("bias" in name)
+            group[str(place)] = np.full(shape, 0.5, np.float32)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("model.weights.h5", stream.getvalue())
+    return [stream.getvalue(), archive.getvalue()]
 
 
 def read_picture(file: Path) -> None:
