@@ -17,6 +17,7 @@ import gpwjax
 from gpwjax import explain, export, predict, summary, web
 from gpwjax.compilation import use_compilation_cache
 from gpwjax.pictures import UnreadableImageError, find_pictures, read_image
+from gpwjax.places import user_path
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63
 TOP = 5  # classes that `predict` shows
@@ -137,7 +138,7 @@ def add_summary_arguments(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--plot",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="draw the stages into a picture: .png, .svg, .pdf, ...",
     )
@@ -169,7 +170,7 @@ def add_explain_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="OUT.png",
         help="the picture to draw: a row for each picture",
@@ -201,7 +202,7 @@ def add_export_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "-o",
         "--output",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="the file or folder to write (default: beside the weights, named as they "
         "are)",
@@ -211,7 +212,7 @@ def add_export_arguments(command: argparse.ArgumentParser) -> None:
 def add_net(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "weights",
-        type=Path,
+        type=user_path,
         metavar="WEIGHTS",
         help=f"a file of gpwjax.save, or a run folder with its {WEIGHTS}",
     )
@@ -222,7 +223,7 @@ def add_net_and_pictures(command: argparse.ArgumentParser) -> None:
     add_net(command)
     command.add_argument(
         "pictures",
-        type=Path,
+        type=user_path,
         nargs="+",
         metavar="IMAGE",
         help="a picture, or a folder in which all pictures are meant",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gpwjax.places import user_path
 from train.command_line import parse
 from train.config import Config, RunError
 from train.data import Dataset, find_data_dir, load_dataset
@@ -47,7 +48,12 @@ def read_args(args: Sequence[str]) -> tuple[str | None, argparse.Namespace, Conf
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--show", type=Path, metavar="FILE", help="draw a contact sheet of the classes")
+    add(
+        "--show",
+        type=user_path,
+        metavar="FILE",
+        help="draw a contact sheet of the classes",
+    )
     add("--list", action="store_true", help="list what is prepared and cached")
     add(
         "--clean",

@@ -7,15 +7,16 @@ import logging
 import os
 import shutil
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import platformdirs
 
 from gpwjax.inference import fit
 from gpwjax.pictures import UnreadableImageError
+from gpwjax.places import cache_folder
 from train.config import RunError
 from train.data.source import Source, digest_of
 from train.progress import progress_bar
@@ -55,7 +56,9 @@ def cached_arrays(source: Source, image_size: int) -> Arrays:
     if source.resize != "bilinear":
         parts.append(source.resize)
     digest = digest_of(parts)[:16]
-    folder = cache_dir() / f"{source.name}-{size}-{digest}"
+    if (place := cache_dir()) is None:
+        return arrays_of_this_run(source, size)
+    folder = place / f"{source.name}-{size}-{digest}"
     try:
         if folder.is_dir():
             try:
@@ -70,6 +73,25 @@ def cached_arrays(source: Source, image_size: int) -> Arrays:
             f"cannot use the cache of images {folder}: {error}. $XDG_CACHE_HOME may "
             "name another place"
         ) from error
+
+
+def arrays_of_this_run(source: Source, size: int) -> Arrays:
+    """As `cached_arrays`, where there can be no cache folder."""
+    log.warning(
+        "there is no cache folder, since there is no home or it cannot be written: "
+        "images are decoded for this run alone. $XDG_CACHE_HOME may name one"
+    )
+    # The files are gone at once, but for the mapping that the arrays are. Windows
+    # keeps them.
+    with tempfile.TemporaryDirectory(
+        prefix="gpwjax-", ignore_cleanup_errors=True
+    ) as temporary:
+        folder = Path(temporary, "arrays")
+        try:
+            decode(source, size, folder)
+        except OSError as error:
+            raise RunError(f"cannot decode images into {folder}: {error}") from error
+        return read_arrays(source, size, folder)
 
 
 def read_arrays(source: Source, size: int, folder: Path) -> Arrays:
@@ -96,9 +118,10 @@ def read_arrays(source: Source, size: int, folder: Path) -> Arrays:
     return arrays
 
 
-def cache_dir() -> Path:
-    """Where the array files are."""
-    return platformdirs.user_cache_path("gpwjax") / "arrays"
+def cache_dir() -> Path | None:
+    """Where the array files are; None where there can be no cache folder."""
+    folder = cache_folder()
+    return folder and folder / "arrays"
 
 
 def decode(source: Source, size: int, folder: Path) -> None:

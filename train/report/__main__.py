@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpwjax.places import user_path
 from train.config import RunError
 from train.runtime import start_logging
 
@@ -42,7 +43,7 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "runs",
-        type=Path,
+        type=user_path,
         nargs="+",
         metavar="RUN",
         help="a run folder of python -m train, or the folder of --seeds, which stands "
@@ -51,7 +52,7 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "-o",
         "--out",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="(default: report.html in the folder, or for several folders in the "
         "current one)",
