@@ -2,8 +2,6 @@
 
 import argparse
 import difflib
-import io
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +14,7 @@ import jax
 import gpwjax
 from gpwjax import explain, export, predict, summary, web
 from gpwjax.compilation import use_compilation_cache
+from gpwjax.output import lost_text, run_program
 from gpwjax.pictures import UnreadableImageError, find_pictures, read_image
 from gpwjax.places import user_path
 
@@ -41,38 +40,22 @@ def main(args: Sequence[str] | None = None) -> int:
     Raises:
       SystemExit: the arguments are wrong, status 2, or ask for help or the version.
     """
+    return run_program(partial(run, args))
+
+
+def run(args: Sequence[str] | None) -> int:
     options = parser().parse_args(args)
-    # A file may have a name that is no text, and a terminal may lack characters.
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's is not
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         for text in options.command(options):
-            write(text)
+            print(text, flush=True)
+            if lost_text() is not None:
+                break
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # no error: who reads has seen enough, as `head` does
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def write(text: str) -> None:
-    """Prints a text, now.
-
-    Raises:
-      BrokenPipeError: nobody reads it any more.
-      CommandError: it cannot be written.
-    """
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        # Python flushes once more at its exit, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise CommandError(f"cannot write the text: {error.strerror}") from error
 
 
 def parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from gpwjax.output import run_program
 from gpwjax.places import user_path
 from train.config import RunError
 from train.runtime import (
@@ -102,4 +103,4 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

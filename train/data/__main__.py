@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gpwjax.output import run_program
 from gpwjax.places import user_path
 from train.command_line import parse
 from train.config import Config, RunError
@@ -116,4 +117,4 @@ def table(dataset: Dataset) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

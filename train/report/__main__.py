@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpwjax.output import run_program
 from gpwjax.places import user_path
 from train.config import RunError
 from train.runtime import start_logging
@@ -61,4 +62,4 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))
