@@ -2,8 +2,6 @@
 
 import argparse
 import difflib
-import io
-import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,8 +15,10 @@ import gpwjax
 from gpwjax import explain, export, predict, summary, web
 from gpwjax.compilation import use_compilation_cache
 from gpwjax.inference import NOT_FINITE, NotFiniteError
+from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures
 from gpwjax.pictures import UnreadableImageError, read_image
+from gpwjax.places import user_path
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63
 TOP = 5  # classes that `predict` shows
@@ -43,38 +43,22 @@ def main(args: Sequence[str] | None = None) -> int:
     Raises:
       SystemExit: the arguments are wrong, status 2, or ask for help or the version.
     """
+    return run_program(partial(run, args))
+
+
+def run(args: Sequence[str] | None) -> int:
     options = parser().parse_args(args)
-    # A file may have a name that is no text, and a terminal may lack characters.
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a notebook's is not
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         for text in options.command(options):
-            write(text)
+            print(text, flush=True)
+            if lost_text() is not None:
+                break
     except CommandError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:  # no error: who reads has seen enough, as `head` does
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
-
-
-def write(text: str) -> None:
-    """Prints a text, now.
-
-    Raises:
-      BrokenPipeError: nobody reads it any more.
-      CommandError: it cannot be written.
-    """
-    try:
-        print(text, flush=True)
-    except OSError as error:
-        # Python flushes once more at its exit, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):
-            raise
-        raise CommandError(f"cannot write the text: {error.strerror}") from error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -140,7 +124,7 @@ def add_summary_arguments(command: argparse.ArgumentParser) -> None:
     )
     add(
         "--plot",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="draw the stages into a picture: .png, .svg, .pdf, ...",
     )
@@ -172,7 +156,7 @@ def add_explain_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "-o",
         "--output",
-        type=Path,
+        type=user_path,
         required=True,
         metavar="OUT.png",
         help="the picture to draw: a row for each picture",
@@ -204,7 +188,7 @@ def add_export_arguments(command: argparse.ArgumentParser) -> None:
     add(
         "-o",
         "--output",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="the file or folder to write (default: beside the weights, named as they "
         "are)",
@@ -214,7 +198,7 @@ def add_export_arguments(command: argparse.ArgumentParser) -> None:
 def add_net(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "weights",
-        type=Path,
+        type=user_path,
         metavar="WEIGHTS",
         help=f"a file of gpwjax.save, or a run folder with its {WEIGHTS}",
     )
@@ -225,7 +209,7 @@ def add_net_and_pictures(command: argparse.ArgumentParser) -> None:
     add_net(command)
     command.add_argument(
         "pictures",
-        type=Path,
+        type=user_path,
         nargs="+",
         metavar="IMAGE",
         help="a picture, or a folder in which all files are meant",

@@ -4,14 +4,12 @@ import os
 
 import jax
 
+from gpwjax.places import cache_folder
+
 
 def use_compilation_cache() -> None:
-    """Turns on JAX's cache on disk, in the user's cache folder unless
-    $JAX_COMPILATION_CACHE_DIR names another."""
-    # Not at the top: `import gpwjax` does without.
-    import platformdirs
-
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        folder = platformdirs.user_cache_path("gpwjax") / "xla"
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+    """Turns on JAX's cache on disk, in the user's cache folder, if there can be one,
+    unless $JAX_COMPILATION_CACHE_DIR names another."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ and (folder := cache_folder()):
+        jax.config.update("jax_compilation_cache_dir", str(folder / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from gpwjax import captions
 from gpwjax.evidence import head
 from gpwjax.inference import NOT_FINITE, Classifier, NotFiniteError, fit, in_batches
 
@@ -141,9 +142,10 @@ def draw(
     row = Image.new("RGB", (2 * CELL, CAPTION + CELL), "white")
     row.paste(as_picture(seen), (0, CAPTION))
     row.paste(as_picture((seen + colour(heat)) / 2), (CELL, CAPTION))
-    caption = f"{classifier.classes[number]} {probabilities[number]:.1%}\n{title}"
-    font = ImageFont.load_default(size=16)
-    ImageDraw.Draw(row).text((4, 6), caption, "black", font)
+    caption = f"{classifier.classes[number]} {probabilities[number]:.1%}"
+    for line, text in enumerate((caption, title)):
+        place = (4, 6 + line * (CAPTION // 2 - 4))
+        captions.write(ImageDraw.Draw(row), place, text, 16, 2 * CELL - 8)
     return row
 
 

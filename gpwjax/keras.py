@@ -2,7 +2,7 @@
 
 A Keras model names its arrays LAYER/ARRAY:0. Each net has a function here that turns
 the path of one of our modules into the name of the Keras layer; the arrays' names and
-axes are the same for all.
+axes are the same for all. The files that Keras writes are read in keras_files.py.
 """
 
 import os
@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from gpwjax.densenet import DenseNet
 from gpwjax.efficientnet import EfficientNet
+from gpwjax.keras_files import find_datasets, open_keras
 from gpwjax.layers import stage_of_block
 from gpwjax.mobilenet import MobileNet
 from gpwjax.mobilenet_v3 import MobileNetV3Large
@@ -30,8 +31,6 @@ BATCH_NORM = {
     "mean": "moving_mean",
     "var": "moving_variance",
 }
-MAX_OBJECTS = 5000  # of a file; the largest net has 2600 groups and arrays
-MAX_PATH = 500  # characters, from the file's root to an array
 
 
 def from_keras(
@@ -41,8 +40,8 @@ def from_keras(
 
     Args:
       model: the same net, made by `create_model`.
-      weights: an .hdf5 file of the authors, or arrays by their Keras names, such as
-        {"conv1/kernel:0": array of (3, 3, 3, 32), ...}.
+      weights: a file of Keras, .hdf5, .weights.h5 or .keras, or arrays by their Keras
+        names, such as {"conv1/kernel:0": array of (3, 3, 3, 32), ...}.
 
     Returns:
       {"params": ..., "batch_stats": ...}, float32.
@@ -60,10 +59,8 @@ def from_keras(
         return convert({n: np.asarray(a) for n, a in weights.items()}, model)
     if not Path(weights).is_file():
         raise FileNotFoundError(f"no Keras weights file {weights}")
-    import h5py
-
     try:
-        with h5py.File(weights) as file:
+        with open_keras(Path(weights)) as file:
             return convert(find_datasets(file), model)
     except OSError as error:
         raise ValueError(f"{weights} is not an HDF5 file: {error}") from error
@@ -82,6 +79,9 @@ def convert(weights: Mapping[str, Any], model: nn.Module) -> dict:
     arrays, problems, used = {}, [], set()
     for name, expected in expected_arrays(model).items():
         keras_name = array_name(name, model, LAYER_NAMES[type(model)])
+        in_keras_3 = keras_name.replace("/depthwise_kernel:", "/kernel:")
+        if keras_name not in weights and in_keras_3 in weights:
+            keras_name = in_keras_3
         used.add(keras_name)
         if keras_name not in weights:
             problems.append(f"missing: {keras_name}")
@@ -105,51 +105,6 @@ def convert(weights: Mapping[str, Any], model: nn.Module) -> dict:
     if problems:
         raise mismatch(model, problems)
     return unflatten(arrays)
-
-
-def find_datasets(file: Any) -> dict[str, Any]:
-    """The weights in an open Keras .hdf5 file by name, without the optimizer's.
-
-    Only what lies in the file itself, and takes no more memory than it has there: no
-    link is followed, and no data are unpacked.
-
-    Args:
-      file: a h5py.File.
-
-    Returns:
-      {"conv1/kernel:0": a h5py.Dataset, ...}.
-
-    Raises:
-      ValueError: Keras writes no such file.
-    """
-    import h5py
-
-    link = file.get("model_weights", getlink=True)
-    root = file["model_weights"] if isinstance(link, h5py.HardLink) else file
-    if not isinstance(root, h5py.Group):
-        raise ValueError("model_weights must be a group")
-    datasets, seen = {}, 0
-
-    def collect(name: str | bytes, item: h5py.Group | h5py.Dataset) -> None:
-        nonlocal seen
-        seen += 1
-        if isinstance(name, bytes):  # it is not UTF-8
-            name = name.decode(errors="backslashreplace")
-        if seen > MAX_OBJECTS or len(name) > MAX_PATH:
-            raise ValueError("it holds more, or has longer names, than a net of Keras")
-        if not isinstance(item, h5py.Dataset):
-            return
-        stored = item.id.get_create_plist()
-        whole = stored.get_layout() in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT)
-        if not whole or stored.get_external_count():
-            raise ValueError(f"{name} must be in the file in one piece, not compressed")
-        # Stored as LAYER/LAYER/ARRAY:0, where LAYER itself may hold slashes.
-        layer, _, array = name.rpartition("/")
-        half = layer[: len(layer) // 2]
-        datasets[f"{half}/{array}" if layer == f"{half}/{half}" else name] = item
-
-    root.visititems(collect)
-    return datasets
 
 
 def numbered_from_zero(weights: Mapping[str, Any]) -> dict[str, Any]:
@@ -321,7 +276,7 @@ def keras_shape(keras_name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     if len(shape) == 3:  # groups, in / groups, features / groups
         groups, inputs, features = shape
         return (1, 1, inputs, groups * features)
-    if "depthwise_kernel" in keras_name:
+    if len(shape) == 4 and shape[2] == 1:  # of a depthwise convolution
         return (*shape[:2], shape[3], 1)
     return shape
 

@@ -13,8 +13,7 @@ from gpwjax.layers import stage_of_block
 from gpwjax.models import create_model
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from gpwjax.canvas import Axes, Figure
 
 # Of Okabe and Ito's palette, whose colours colour-blind people can tell apart.
 COLORS = {"dense": "#0072B2", "grouped": "#E69F00"}
@@ -213,7 +212,7 @@ def check_picture(file: Path) -> None:
     """Raises ValueError where `write_picture` cannot succeed: no matplotlib, a format
     that it does not know, or no such folder."""
     try:
-        from matplotlib.figure import Figure
+        from gpwjax.canvas import Figure
     except ModuleNotFoundError as error:
         raise ValueError(
             "a picture needs matplotlib: pip install gpwjax[train]"
@@ -234,15 +233,18 @@ def write_picture(summary: Summary, file: Path) -> None:
       OSError: the file cannot be written.
       RuntimeError: the format needs a program that is missing: .pgf needs LaTeX.
     """
+    from gpwjax.canvas import own_settings
+
     # Drawn in memory first: where that fails, a file of that name stays as it was.
     picture = io.BytesIO()
-    draw(summary).savefig(picture, format=file.suffix[1:], dpi=120)
+    with own_settings():
+        draw(summary).savefig(picture, format=file.suffix[1:], dpi=120)
     file.write_bytes(picture.getvalue())
 
 
 def draw(summary: Summary) -> "Figure":
     """Bars of the parameters and of the MACs of each stage."""
-    from matplotlib.figure import Figure
+    from gpwjax.canvas import Figure
 
     model, counts, dense = summary.model, summary.counts, summary.dense
     nets = {"dense": counts} if dense is None else {"dense": dense, "grouped": counts}

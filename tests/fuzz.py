@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -122,7 +123,23 @@ def keras_files() -> list[bytes]:
                 layer, _, _ = name.rpartition("/")
                 file[f"{root}{layer}/{name}"] = np.full(shape, 0.5, np.float32)
         contents.append(stream.getvalue())
-    return contents
+    return [*contents, *keras_3_files(shapes)]
+
+
+def keras_3_files(shapes: dict[str, tuple[int, ...]]) -> list[bytes]:
+    """A .weights.h5 file, and a .keras archive around it."""
+    stream, archive = io.BytesIO(), io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        for name, shape in shapes.items():
+            layer, _, _ = name.rpartition("/")
+            kind = "batch_normalization" if layer == "conv1_bn" else layer
+            group = file.require_group(f"layers/{kind}/vars")
+            group.attrs["name"] = layer
+            place = len(group) if layer == "conv1_bn" else int("bias" in name)
+            group[str(place)] = np.full(shape, 0.5, np.float32)
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("model.weights.h5", stream.getvalue())
+    return [stream.getvalue(), archive.getvalue()]
 
 
 def read_picture(file: Path) -> None:
@@ -162,7 +179,37 @@ def pictures() -> list[bytes]:
         picture = image.convert("L" if mode == "I;16" else mode)
         picture.convert(mode).save(stream, kind, **options)
         contents.append(stream.getvalue())
-    return [*contents, b"P3 2 1 255 1 2 3 # six numbers\n4 5 6"]
+    return [*contents, b"P3 2 1 255 1 2 3 # six numbers\n4 5 6\n"]
+
+
+def read_followed(file: Path) -> None:
+    """Reads a picture, which what follows it changes in nothing."""
+    content = file.read_bytes()
+    # The last one is text, which goes on: Pillow reads numbers to the file's end.
+    alone = next((good for good in pictures()[:-1] if content.startswith(good)), None)
+    if alone is None:
+        read_picture(file)
+        return
+    try:
+        image = read_image(file)
+    except UnreadableImageError as error:
+        raise AssertionError("refused for what follows it") from error
+    np.testing.assert_array_equal(image, read_image(io.BytesIO(alone)))
+
+
+# What a picture may be followed by, whole or in part: markers of a JPEG, chunks of a
+# PNG, the head of a video, other pictures.
+FOLLOWING = st.lists(
+    st.binary()
+    | st.sampled_from([b"\xff\xd8", b"\xff\xda", b"\xff\xd9", b"\xff\xe1\xff\xff"])
+    | st.sampled_from([b"\0\0\0\rIHDR", b"\0\0\0\0IDAT", b"\0\0\0\x18ftypmp42"])
+    | st.sampled_from(pictures()),
+    max_size=200,
+).map(b"".join)
+
+
+def followed_pictures() -> st.SearchStrategy[bytes]:
+    return st.tuples(st.sampled_from(pictures()), FOLLOWING).map(b"".join)
 
 
 def read_table(file: Path) -> None:
@@ -205,6 +252,9 @@ READERS = {
     "load": Reader(read_weights, ValueError, weights_files, other_headers),
     "from_keras": Reader(read_keras, ValueError, keras_files),
     "read_image": Reader(read_picture, UnreadableImageError, pictures),
+    "what follows": Reader(
+        read_followed, UnreadableImageError, pictures, followed_pictures
+    ),
     "table": Reader(read_table, RunError, tables, other_tables),
 }
 

@@ -25,7 +25,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -99,18 +98,6 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path, kills):
         assert_same_end(tmp_path / entry["run"], tmp_path / "whole")
     killed = [entry for entry in found if entry["killed"] == -signal.SIGKILL]
     assert len(killed) > kills / 2
-
-
-@pytest.fixture
-def small_disk(tmp_path) -> Iterator[Path]:
-    """A disk of 24 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("no right to mount a small disk")
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def fill(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 import csv
 import os
 import re
+import zipfile
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -233,6 +234,74 @@ def test_refuses_an_hdf5_file_of_something_else(tmp_path, model):
         file["data"] = np.zeros(3)
     with pytest.raises(ValueError, match="unknown: .*data"):
         from_keras(model, path)
+
+
+def write_keras_3(file, weights, named=True):
+    """As Keras 3.15: layers/KIND/vars/NUMBER, and the layer's name beside it; also the
+    state of an optimizer and of a dropout's random generator."""
+    order = ("depthwise_kernel", "kernel", "bias", "gamma", "beta", "moving_mean")
+    order += ("moving_variance",)
+    layers: dict[str, dict[str, np.ndarray]] = {}
+    for name, array in weights.items():
+        layer, _, array_name = name.removesuffix(":0").rpartition("/")
+        layers.setdefault(layer, {})[array_name] = array
+    for number, (layer, arrays) in enumerate(layers.items()):
+        kind = "conv2d"
+        if "gamma" in arrays:
+            kind = "batch_normalization"
+        elif "depthwise_kernel" in arrays:
+            kind = "depthwise_conv2d"
+        group = file.create_group(f"layers/{kind}_{number}/vars")
+        if named:
+            group.attrs["name"] = layer
+        for place, array_name in enumerate(sorted(arrays, key=order.index)):
+            group[str(place)] = arrays[array_name]
+    file["layers/dropout/seed_generator/vars/0"] = np.zeros(2, np.uint32)
+    file["optimizer/vars/0"] = np.zeros((), np.int32)
+
+
+def test_reads_a_legacy_file_of_keras_3(tmp_path, model, weights, variables):
+    """Names without :0, and a depthwise kernel that is called as others are."""
+    renamed = {
+        name.removesuffix(":0").replace("depthwise_", ""): array
+        for name, array in weights.items()
+    }
+    with h5py.File(tmp_path / "net.h5", "w") as file:
+        write_hdf5(file, renamed, "model_weights/")
+    ours = from_keras(model, tmp_path / "net.h5")
+    jax.tree.map(np.testing.assert_array_equal, ours, variables)
+
+
+@pytest.mark.parametrize("name", ["net.weights.h5", "net.keras"])
+def test_reads_the_formats_of_keras_3(tmp_path, model, weights, variables, name):
+    with h5py.File(tmp_path / "model.weights.h5", "w") as file:
+        write_keras_3(file, weights)
+    (tmp_path / "net.weights.h5").write_bytes(
+        (tmp_path / "model.weights.h5").read_bytes()
+    )
+    with zipfile.ZipFile(tmp_path / "net.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+        archive.write(tmp_path / "model.weights.h5", "model.weights.h5")
+    ours = from_keras(model, tmp_path / name)
+    jax.tree.map(np.testing.assert_array_equal, ours, variables)
+
+
+def test_files_of_keras_3_that_do_not_say_what_is_what_are_refused(tmp_path, stem_only):
+    model, weights = stem_only
+    with h5py.File(tmp_path / "net.weights.h5", "w") as file:
+        write_keras_3(file, weights, named=False)
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("config.json", "{}")
+    with zipfile.ZipFile(tmp_path / "b.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(10**6))
+    reasons = {
+        "net.weights.h5": "has no name of its layer: .* Save the weights as an .hdf5",
+        "other.zip": "an archive without model.weights.h5",
+        "b.keras": "must not be compressed",
+    }
+    for name, reason in reasons.items():
+        with pytest.raises(ValueError, match=f"^cannot use .*{name}: .*{reason}"):
+            from_keras(model, tmp_path / name)
 
 
 @pytest.fixture

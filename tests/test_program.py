@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +25,15 @@ SETTINGS = ["--epochs", str(EPOCHS), "--batch-size", "64"]
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory) -> Start:
-    """Starts the program; all runs of this file share a cache folder."""
+    """Starts the program, or `train.report`; all runs of this file share a cache
+    folder."""
     cache = tmp_path_factory.mktemp("cache")
     env = os.environ | {"XDG_CACHE_HOME": str(cache), "XLA_FLAGS": ""}
-    return starter(["-m", "train"], env)
+
+    def start(*args: object, module: str = "train") -> subprocess.Popen:
+        return starter(["-m", module], env)(*args)
+
+    return start
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +87,27 @@ def test_a_finished_run_is_not_run_again(start, whole):
     output = finish(start(*SETTINGS, "--run-dir", whole))
     assert "finished" in output
     assert (whole / "result.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("program", ["train", "report"])
+def test_pictures_that_a_kill_left_undrawn_are_drawn_later(
+    start, whole, tmp_path, program
+):
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    drawn = [folder / name for name in ("curves.png", "confusion.png", "heatmaps.png")]
+    drawn += [folder / "report.html", *(folder / "mistakes").iterdir()]
+    before = [file.read_bytes() for file in drawn]
+    for file in drawn:
+        file.unlink()
+    if program == "train":
+        finish(start(*SETTINGS, "--run-dir", folder))
+    else:
+        finish(start(folder, module="train.report"))
+    assert [file.read_bytes() for file in drawn[:3]] == before[:3]
+    assert [file.read_bytes() for file in drawn[4:]] == before[4:]
+    # It has the folder's name.
+    assert drawn[3].read_bytes() == before[3].replace(b"whole", b"run")
 
 
 @pytest.mark.slow

@@ -56,9 +56,12 @@ def wait_for(process: subprocess.Popen, text: str) -> None:
 
 
 def assert_same_end(folder: Path, whole: Path) -> None:
-    """Bit for bit the same net, and the same metrics but for their clocks."""
-    weights = "model.safetensors"
-    assert (folder / weights).read_bytes() == (whole / weights).read_bytes()
+    """Bit for bit the same net and pictures, and the same metrics but for their
+    clocks."""
+    pictures = ("curves.png", "confusion.png", "heatmaps.png")
+    for name in ("model.safetensors", *pictures):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    assert (folder / "report.html").is_file()
     rows, expected = (
         [line.rsplit(",", 2)[0] for line in (f / "metrics.csv").read_text().split()]
         for f in (folder, whole)

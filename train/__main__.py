@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 
+from gpwjax.output import run_program
 from train.command_line import parse
 from train.config import Config, RunError
 from train.runtime import (
@@ -82,4 +83,4 @@ def run(config: Config, stop: StopRequest) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from gpwjax.places import user_path
+
 
 class RunError(Exception):
     """What keeps a run from going on and a person can mend; shown as one line."""
@@ -37,6 +39,18 @@ MinChannels = Annotated[
         instance_from_str=lambda text: None if text[0] == "none" else int(text[0]),
         is_instance=lambda value: value is None or isinstance(value, int),
         str_from_instance=lambda value: ["none" if value is None else str(value)],
+    ),
+]
+
+# In tyro's own Path, ~ after = would be a folder of that name.
+UserPath = Annotated[
+    Path,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda text: user_path(text[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
     ),
 ]
 
@@ -98,10 +112,10 @@ class Config:
     cropped_plantdoc, the name of a prepared TFDS set, a folder with one folder of
     images for each class, with or without train/, val/, test/, or a .csv file with the
     columns path and label."""
-    data_dir: Path | None = None
+    data_dir: UserPath | None = None
     """Where prepared TFDS sets are (default: $TFDS_DATA_DIR or ~/tensorflow_datasets).
     """
-    archive: Path | None = None
+    archive: UserPath | None = None
     """The data set's official archive, or the folder with its archives, to prepare it
     from (default: downloaded)."""
     archive_digest: tuple[str, ...] = ()
@@ -133,7 +147,7 @@ class Config:
     inputs: highest does not."""
     batch_norm_momentum: float | None = None
     """Decay of the running batch statistics (None: the paper's, 0.99 in MobileNet)."""
-    init: Path | None = None
+    init: UserPath | None = None
     """Trained net to begin with: a weights file or a run folder (None: random weights).
     Its classifier is taken over too where the classes are the same."""
     freeze: Names = ()
@@ -194,7 +208,7 @@ class Config:
     """Of --distributed: how many there are (None: as the cluster says)."""
     host_id: int | None = None
     """Of --distributed: the number of this one, from 0 (None: as the cluster says)."""
-    run_dir: Path | None = None
+    run_dir: UserPath | None = None
     """Run folder (default: one in runs/ named after the preset, or data and net, and
     the seed)."""
 

@@ -3,8 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from gpwjax.output import run_program
+from gpwjax.places import user_path
 from train.config import RunError
 from train.runtime import (
     keep_memory,
@@ -52,7 +53,7 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
     add = parser.add_argument
     add(
         "net",
-        type=Path,
+        type=user_path,
         metavar="RUN|WEIGHTS",
         help="a run folder of python -m train, or a .safetensors file of gpwjax.save",
     )
@@ -62,7 +63,9 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
         help="data set, as for python -m train; the net must know all its classes "
         "(default: the one that the net was trained on)",
     )
-    add("--data-dir", type=Path, metavar="DIR", help="where prepared TFDS sets are")
+    add(
+        "--data-dir", type=user_path, metavar="DIR", help="where prepared TFDS sets are"
+    )
     add(
         "--part",
         choices=("train", "val", "test", "all"),
@@ -71,7 +74,7 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
     )
     add(
         "--out",
-        type=Path,
+        type=user_path,
         metavar="FOLDER",
         help="for the report (default: evaluation/ in the run folder, or a folder "
         "beside the weights file)",
@@ -100,4 +103,4 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

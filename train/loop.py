@@ -2,6 +2,7 @@
 
 import logging
 import time
+from functools import partial
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from train.checkpoints import Checkpoints
 from train.config import NO_AUGMENTATION, Augmentation, Config, RunError
 from train.data import check_trainable, load_dataset
 from train.data.report import imbalance, repeats, repeats_text
+from train.drawings import draw_missing
 from train.hosts import first_host_first, gathered, is_first, largest
 from train.optimizer import make_optimizer, make_schedule
 from train.progress import progress_bar
@@ -67,6 +69,8 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
         if not is_at_same_place(config):
             check_origin(folder, load_dataset(config))
         log.info("the run in %s is finished", folder)
+        if is_first():
+            draw_missing(folder, partial(load_dataset, config))
         return read_json(folder / "result.json")
     # A run that has begun needs it no more, or checks it again.
     is_new = not (folder / "config.json").is_file()
@@ -100,6 +104,8 @@ def train_and_test(run: Run, model: nn.Module, counts: gpwjax.Counts) -> dict[st
             result = write_results(
                 run, model, counts, state, rows, best, test, predicted
             )
+            if is_first():
+                draw_missing(run.folder, lambda: run.dataset)
             events.pictures(rows[-1]["step"])
             return result
 

@@ -1,4 +1,4 @@
-"""What a finished run writes: result.json, the weights file, tables and pictures."""
+"""What a finished run writes first: the weights file, tables and result.json."""
 
 import json
 from collections.abc import Sequence
@@ -8,23 +8,16 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen as nn
-from PIL import Image
 
 import gpwjax
-from gpwjax import explain
 from gpwjax.summary import stage_costs
 from train.config import RunError
-from train.figures import plot_confusion, plot_curves
 from train.hosts import is_first
 from train.predictions import Predictions
-from train.report.build import build_report
 from train.run import Run
 from train.run_folder import PACKAGES, write_text
 from train.step import Predicted, TrainState
 from train.tables import write_table
-
-HEATMAPS = 12  # images of heatmaps.png
-MISTAKES = 12  # pictures of the most confident mistakes, at most
 
 
 def write_results(
@@ -37,7 +30,8 @@ def write_results(
     test: dict[str, float],
     predicted: Predicted,
 ) -> dict[str, Any]:
-    """Writes all files of a finished run; result.json, which marks it so, last.
+    """Writes all files of a finished run but its pictures; result.json, which marks it
+    so, last.
 
     Of several hosts the first one writes.
 
@@ -75,12 +69,7 @@ def write_results(
         return result
     save_net(run, model, state.tested_variables, result)
     write_costs(run, model, counts)
-    answers = predictions_of(run, predicted)
-    answers.write(folder)
-    draw_heatmaps(run, answers)
-    plot_curves(rows, result["best_epoch"], folder / "curves.png")
-    plot_confusion(answers.confusion, data.classes, folder / "confusion.png")
-    build_report(folder, result)
+    predictions_of(run, predicted).write(folder)
     write_text(folder / "result.json", json.dumps(result, indent=2, allow_nan=False))
     return result
 
@@ -151,28 +140,3 @@ def predictions_of(run: Run, predicted: Predicted) -> Predictions:
         data.test,
         [data.describe(int(index)) for index in data.test],
     )
-
-
-def draw_heatmaps(run: Run, answers: Predictions) -> None:
-    """Where the net sees the class that it finds: in test images from the first to the
-    last, which may be in the order of their classes, and in those that it got wrong
-    with the highest probability."""
-    data = run.dataset
-    classifier = gpwjax.load(run.folder / "model.safetensors")
-
-    def draw(number: int) -> Image.Image:
-        title = f"true class: {data.classes[answers.labels[number]]}"
-        return explain.draw(
-            classifier, np.asarray(data.images[answers.indices[number]]), title
-        )
-
-    numbers = np.linspace(0, len(data.test) - 1, HEATMAPS).astype(int)
-    drawn = [draw(number) for number in np.unique(numbers)]
-    explain.write(drawn, run.folder / "heatmaps.png")
-    folder = run.folder / "mistakes"
-    folder.mkdir(exist_ok=True)
-    for number in answers.mistakes[:MISTAKES]:
-        picture = draw(number)
-        below = (0, explain.CAPTION, *picture.size)  # the report says it in words
-        file = folder / f"{answers.indices[number]}.webp"
-        picture.crop(below).save(file, quality=80)

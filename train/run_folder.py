@@ -199,10 +199,15 @@ def flatten(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_text(file: Path, text: str) -> None:
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(file, text.encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
     """Writes a file so that a reader, or a killed run, sees the old or the new one."""
     unfinished = file.with_name(f".{file.name}.unfinished")
-    with unfinished.open("w", encoding="utf-8", newline="") as stream:
-        stream.write(text)
+    with unfinished.open("wb") as stream:
+        stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     unfinished.replace(file)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from train.figures import confusion_inches, draw_confusion
+from gpwjax.canvas import Axes, Figure, drawable, own_settings
+from train.figures import confusion_inches, draw_confusion, save
 from train.run_folder import write_text
 from train.scores import (
     BINS,
@@ -111,7 +110,7 @@ class Report:
         return "\n".join(["most frequent confusions:", *lines])
 
     def write(self, folder: Path) -> None:
-        """Writes all files; summary.json last."""
+        """Writes all files, the picture last."""
         answers = self.answers
         write_table(folder / "classes.csv", class_table(answers))
         write_table(folder / "calibration.csv", calibration_table(answers))
@@ -123,11 +122,12 @@ class Report:
                 *zip(answers.classes, *answers.confusion.T, strict=True),
             ],
         )
-        self.draw().savefig(folder / "evaluation.png", dpi=120)
         about = {"data": self.data, "part": self.part, **self.summary, **self.about}
         write_text(
             folder / "summary.json", json.dumps(about, indent=2, allow_nan=False)
         )
+        with own_settings(names=[*answers.classes, self.data]):
+            save(self.draw(), folder / "evaluation.png")
 
     def _predictions(self) -> list[Row]:
         names, answers = self.answers.classes, self.answers
@@ -143,14 +143,16 @@ class Report:
         ]
 
     def draw(self) -> Figure:
-        """The confusion matrix with each class's recall, and the calibration."""
+        """The confusion matrix with each class's recall, and the calibration; inside
+        `own_settings` with the names of the classes."""
         shown = seen_classes(self.answers)
-        side = max(confusion_inches(len(shown)), CALIBRATION_INCHES)
+        names = [row["class"] for row in self.classes]
+        side = max(confusion_inches(names), CALIBRATION_INCHES)
         figure = Figure(figsize=(side + 6.5, side + 0.5), layout="constrained")
         left, right = figure.subfigures(1, 2, width_ratios=(side + 2.5, 4))
         matrix, recall = left.subplots(1, 2, width_ratios=(side, 2.5), sharey=True)
         confusion = self.answers.confusion[np.ix_(shown, shown)]
-        draw_confusion(matrix, confusion, [row["class"] for row in self.classes])
+        draw_confusion(matrix, confusion, names)
         matrix.set_aspect("auto")  # as high as the bars beside it
         draw_recall(recall, self.classes)
         # What is below them is empty, so that they are as large for any matrix.
@@ -160,7 +162,7 @@ class Report:
         table = calibration_table(self.answers)
         draw_reliability(reliability, table)
         draw_confidence(confidence, table)
-        figure.suptitle(self._figures()[0])
+        figure.suptitle(*drawable(self._figures()[:1]))
         return figure
 
 

@@ -51,8 +51,11 @@ class Events:
 
     def pictures(self, step: int) -> None:
         """Takes what the run has drawn at its end, after this step."""
-        for name in PICTURES if self._writer is not None else ():
-            with Image.open(self._folder / f"{name}.png") as picture:
+        files = {name: self._folder / f"{name}.png" for name in PICTURES}
+        for name, file in files.items():
+            if self._writer is None or not file.is_file():  # it could not be drawn
+                continue
+            with Image.open(file) as picture:
                 self._image(name, picture, step)
 
     def _image(self, name: str, picture: Image.Image, step: int) -> None:

@@ -136,6 +136,11 @@ def find_source(config: Config) -> Source:
             f"--data {config.data} must be a folder of images or a .csv file"
         )
     if config.data in NAMES:
+        if data_dir.parts[0] == "~":
+            raise RunError(
+                f"there is no home folder for {data_dir}: name another place with "
+                "--data-dir"
+            )
         prepare(config.data, data_dir, config.archive, config.archive_digest)
         return prepared.source(config.data, data_dir)
     if is_path:
@@ -153,9 +158,9 @@ def find_source(config: Config) -> Source:
 
 
 def find_data_dir(given: Path | None) -> Path:
-    """The folder of prepared data sets."""
+    """The folder of prepared data sets; one in ~ where there is no home folder."""
     default = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    return (given or Path(default)).expanduser()
+    return given or Path(os.path.expanduser(default))
 
 
 def check_trainable(dataset: Dataset, config: Config) -> None:

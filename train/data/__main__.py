@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gpwjax.output import run_program
+from gpwjax.places import user_path
 from train.command_line import parse
 from train.config import Config, RunError
 from train.data import Dataset, find_data_dir, load_dataset
@@ -47,7 +49,12 @@ def read_args(args: Sequence[str]) -> tuple[str | None, argparse.Namespace, Conf
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--show", type=Path, metavar="FILE", help="draw a contact sheet of the classes")
+    add(
+        "--show",
+        type=user_path,
+        metavar="FILE",
+        help="draw a contact sheet of the classes",
+    )
     add("--list", action="store_true", help="list what is prepared and cached")
     add(
         "--clean",
@@ -114,4 +121,4 @@ def table(dataset: Dataset) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -64,7 +64,6 @@ def find_archives(
     """
     if given is None:
         return [download(archive, downloads) for archive in archives]
-    given = given.expanduser()
     names = " and ".join(archive.file for archive in archives)
     if given.is_dir():
         files = [find_in_folder(given, archive) for archive in archives]

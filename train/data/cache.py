@@ -6,14 +6,17 @@ import json
 import logging
 import os
 import shutil
+import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-import platformdirs
 
 from gpwjax.inference import fit
 from gpwjax.pictures import UnreadableImageError
+from gpwjax.places import cache_folder
 from train.config import RunError
 from train.data.source import Source, digest_of
 from train.progress import progress_bar
@@ -22,6 +25,11 @@ log = logging.getLogger(__name__)
 
 FORMAT = 2  # part of the name: change it when the files would look different
 CHUNK = 1024
+MEBIBYTE = 2**20
+
+
+class DamagedCacheError(Exception):
+    """A folder of the cache does not hold what was written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,16 +56,18 @@ def cached_arrays(source: Source, image_size: int) -> Arrays:
     if source.resize != "bilinear":
         parts.append(source.resize)
     digest = digest_of(parts)[:16]
-    folder = cache_dir() / f"{source.name}-{size}-{digest}"
+    if (place := cache_dir()) is None:
+        return arrays_of_this_run(source, size)
+    folder = place / f"{source.name}-{size}-{digest}"
     try:
-        if not folder.is_dir():
-            decode(source, size, folder)
-        about = json.loads((folder / "about.json").read_text())
-        return Arrays(
-            images=np.load(folder / "images.npy", mmap_mode="r"),
-            labels=np.load(folder / "labels.npy"),
-            skipped=[tuple(entry) for entry in about["skipped"]],
-        )
+        if folder.is_dir():
+            try:
+                return read_arrays(source, size, folder)
+            except DamagedCacheError as error:
+                log.warning("the cache of images %s %s", folder, error)
+                remove(folder)
+        decode(source, size, folder)
+        return read_arrays(source, size, folder)
     except OSError as error:
         raise RunError(
             f"cannot use the cache of images {folder}: {error}. $XDG_CACHE_HOME may "
@@ -65,21 +75,69 @@ def cached_arrays(source: Source, image_size: int) -> Arrays:
         ) from error
 
 
-def cache_dir() -> Path:
-    """Where the array files are."""
-    return platformdirs.user_cache_path("gpwjax") / "arrays"
+def arrays_of_this_run(source: Source, size: int) -> Arrays:
+    """As `cached_arrays`, where there can be no cache folder."""
+    log.warning(
+        "there is no cache folder, since there is no home or it cannot be written: "
+        "images are decoded for this run alone. $XDG_CACHE_HOME may name one"
+    )
+    # The files are gone at once, but for the mapping that the arrays are. Windows
+    # keeps them.
+    with tempfile.TemporaryDirectory(
+        prefix="gpwjax-", ignore_cleanup_errors=True
+    ) as temporary:
+        folder = Path(temporary, "arrays")
+        try:
+            decode(source, size, folder)
+        except OSError as error:
+            raise RunError(f"cannot decode images into {folder}: {error}") from error
+        return read_arrays(source, size, folder)
+
+
+def read_arrays(source: Source, size: int, folder: Path) -> Arrays:
+    """The array files of a source.
+
+    Raises:
+      DamagedCacheError: one is missing, cut or of another shape: the power failed
+        before the disk had it, or somebody removed it.
+    """
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        arrays = Arrays(
+            images=np.load(folder / "images.npy", mmap_mode="r"),
+            labels=np.load(folder / "labels.npy"),
+            skipped=[(file, reason) for file, reason in about["skipped"]],
+        )
+    # NumPy raises EOFError for an empty file and ValueError for a cut one.
+    except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError) as error:
+        raise DamagedCacheError(f"is damaged ({error})") from error
+    if arrays.images.shape != (source.count, size, size, 3):
+        raise DamagedCacheError(f"holds images of {arrays.images.shape}")
+    if arrays.labels.shape != (source.count,):
+        raise DamagedCacheError(f"holds labels of {arrays.labels.shape}")
+    return arrays
+
+
+def cache_dir() -> Path | None:
+    """Where the array files are; None where there can be no cache folder."""
+    folder = cache_folder()
+    return folder and folder / "arrays"
 
 
 def decode(source: Source, size: int, folder: Path) -> None:
     """Writes the array files of a source; `folder` exists only once they are whole."""
     log.info("decoding the %d images of %s, once", source.count, source.name)
-    unfinished = folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
+    unfinished = aside(folder)
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     try:
         write_arrays(source, size, unfinished)
+        # On the disk before the folder has its name, should the power fail.
+        for file in (*unfinished.iterdir(), unfinished):
+            sync(file)
         try:
             unfinished.rename(folder)
+            sync(folder.parent)
         except OSError:
             if not folder.is_dir():  # else another process was quicker
                 raise
@@ -87,10 +145,20 @@ def decode(source: Source, size: int, folder: Path) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def aside(folder: Path) -> Path:
+    """Where this process prepares a folder of the cache, or removes it."""
+    return folder.with_name(f"{folder.name}.unfinished-{os.getpid()}")
+
+
+def remove(folder: Path) -> None:
+    """Removes a folder of the cache, of which nobody sees a half."""
+    folder.rename(aside(folder))
+    shutil.rmtree(aside(folder))
+
+
 def write_arrays(source: Source, size: int, folder: Path) -> None:
-    images = np.lib.format.open_memmap(
-        folder / "images.npy", "w+", np.uint8, (source.count, size, size, 3)
-    )
+    shape = (source.count, size, size, 3)
+    images = map_new(folder / "images.npy", shape)
     labels = np.full(source.count, -1, np.int32)
     skipped = []
 
@@ -117,6 +185,46 @@ def write_arrays(source: Source, size: int, folder: Path) -> None:
     images.flush()
     np.save(folder / "labels.npy", labels)
     (folder / "about.json").write_text(json.dumps({"skipped": skipped}))
+
+
+def map_new(file: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A new array file (uint8), mapped, that has all its room on the disk: else a disk
+    that is full would end the process when a page is written, without a word.
+
+    Raises:
+      OSError: there is not so much room.
+    """
+    array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
+    with file.open("r+b") as stream:
+        size = file.stat().st_size
+        try:
+            allocate(stream, array.offset, size)
+        except OSError as error:
+            reason = f"{error.strerror}: the images take {size / 1e6:,.0f} MB"
+            raise OSError(error.errno, reason) from error
+    return array
+
+
+def allocate(stream: BinaryIO, begin: int, end: int) -> None:
+    """Gives the bytes of a file that are still zeros their room on the disk."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(stream.fileno(), begin, end - begin)
+        return
+    stream.seek(begin)
+    for start in range(begin, end, MEBIBYTE):  # macOS and Windows lack it
+        stream.write(bytes(min(MEBIBYTE, end - start)))
+    stream.flush()
+
+
+def sync(path: Path) -> None:
+    """Has the disk keep a file or folder whatever happens."""
+    if sys.platform == "win32" and path.is_dir():
+        return  # Windows opens none
+    descriptor = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def to_size(image: np.ndarray, size: int, pad: bool, resize: str) -> np.ndarray:

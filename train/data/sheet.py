@@ -5,8 +5,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from gpwjax import captions
 from train.augment import as_input, augment
 from train.config import Config
 from train.data import Dataset
@@ -36,7 +37,7 @@ def draw_sheet(dataset: Dataset, config: Config) -> Image.Image:
     width = LABEL + 2 * SAMPLES * CELL + 2 * GAP
     sheet = Image.new("RGB", (columns * width, rows * CELL + CELL // 2), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(size=14)
+    font = captions.font(14)
     for column in range(columns):
         for x, text in ((0, "as they are"), (SAMPLES * CELL + GAP, "augmented")):
             draw.text((column * width + LABEL + x, GAP), text, "black", font)
@@ -74,4 +75,4 @@ def to_bytes(images: jax.Array) -> np.ndarray:
 
 def wrapped(name: str) -> str:
     """A class's name in lines that fit beside its images."""
-    return "\n".join(textwrap.wrap(name, width=24, max_lines=4))
+    return "\n".join(textwrap.wrap(captions.drawable(name), width=24, max_lines=4))

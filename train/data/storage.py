@@ -19,7 +19,7 @@ def listing(data_dir: Path) -> str:
         [
             f"prepared in {data_dir}:",
             *lines((str(folder.relative_to(data_dir)), folder) for folder in prepared),
-            f"decoded images in {cache_dir()}, which --clean frees:",
+            f"decoded images in {place()}, which --clean frees:",
             *lines((folder.name, folder) for folder in cached()),
         ]
     )
@@ -49,7 +49,11 @@ def clean(name: str | None) -> str:
     freed = sum(map(size_of, folders))
     for folder in folders:
         shutil.rmtree(folder)
-    return f"freed {freed / 1e6:,.1f} MB: {len(folders)} of {cache_dir()}"
+    return f"freed {freed / 1e6:,.1f} MB: {len(folders)} of {place()}"
+
+
+def place() -> str:
+    return str(cache_dir() or "no cache folder")
 
 
 def set_of(folder: Path) -> str:
@@ -60,7 +64,7 @@ def set_of(folder: Path) -> str:
 def cached() -> list[Path]:
     """The folders of the cache, unfinished ones too."""
     folder = cache_dir()
-    return sorted(entry for entry in folder.iterdir()) if folder.is_dir() else []
+    return sorted(folder.iterdir()) if folder and folder.is_dir() else []
 
 
 def size_of(folder: Path) -> int:

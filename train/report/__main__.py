@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpwjax.output import run_program
+from gpwjax.places import user_path
 from train.config import RunError
 from train.runtime import start_logging
 
@@ -15,8 +17,11 @@ def main() -> int:
     start_logging()
     try:
         # Imported here, since all that it needs takes seconds.
+        from train.drawings import draw_pictures_of
         from train.report.build import build_report, build_reports
 
+        for folder in options.runs:
+            draw_pictures_of(folder)
         if options.out is None and len(options.runs) == 1:
             file = build_report(options.runs[0])
         else:
@@ -39,7 +44,7 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument(
         "runs",
-        type=Path,
+        type=user_path,
         nargs="+",
         metavar="RUN",
         help="a run folder of python -m train, or the folder of --seeds, which stands "
@@ -48,7 +53,7 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "-o",
         "--out",
-        type=Path,
+        type=user_path,
         metavar="FILE",
         help="(default: report.html in the folder, or for several folders in the "
         "current one)",
@@ -57,4 +62,4 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_program(main))

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from train.config import RunError
 from train.report.comparison import comparison_page
@@ -13,11 +12,8 @@ from train.run_folder import write_text
 NAME = "report.html"  # in a folder
 
 
-def build_report(folder: Path, result: dict[str, Any] | None = None) -> Path:
+def build_report(folder: Path) -> Path:
     """Writes report.html of a run, or of all runs of a folder of `--seeds`, into it.
-
-    Args:
-      result: as in `read_run`.
 
     Returns:
       The file.
@@ -27,15 +23,13 @@ def build_report(folder: Path, result: dict[str, Any] | None = None) -> Path:
         damaged.
       OSError: the report cannot be written.
     """
-    return build_reports([folder], folder / NAME, result)
+    return build_reports([folder], folder / NAME)
 
 
-def build_reports(
-    folders: Sequence[Path], file: Path, result: dict[str, Any] | None = None
-) -> Path:
+def build_reports(folders: Sequence[Path], file: Path) -> Path:
     """Writes the report of a run, or of several side by side, as `build_report`."""
     if len(folders) == 1 and is_run(folders[0]):
-        page = run_page(read_run(folders[0], result))
+        page = run_page(read_run(folders[0]))
     else:
         runs = [
             read_run(run)

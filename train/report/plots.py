@@ -7,10 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 from markupsafe import Markup, escape
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+from gpwjax.canvas import Axes, Figure, own_settings
 
 # Stand for colours that the page's style sheet has, one for light and one for dark.
 INK, GRID = "#010101", "#020202"
@@ -22,7 +21,6 @@ SETTINGS = {
     "svg.fonttype": "none",  # text is text
     "svg.hashsalt": "gpwjax",  # the same ids each time
     "path.simplify": True,
-    "text.parse_math": False,  # a name with two dollar signs is no formula
     "font.size": 9,
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor"), INK),
     **dict.fromkeys(("xtick.color", "ytick.color"), INK),
@@ -80,7 +78,7 @@ def line_plot(
       name: unique on the page.
       limits: as of `Axes.set`.
     """
-    with matplotlib.rc_context(SETTINGS):
+    with own_settings(SETTINGS):
         figure, axes = make_axes(x_label)
         for one in series:
             axes.plot(
@@ -101,7 +99,7 @@ def line_plot(
 
 def scatter_plot(name: str, title: str, x_label: str, series: Sequence[Series]) -> Plot:
     """Points, hollow ones below the others; arguments as of `line_plot`."""
-    with matplotlib.rc_context(SETTINGS):
+    with own_settings(SETTINGS):
         figure, axes = make_axes(x_label)
         for one in series:
             axes.scatter(

@@ -80,11 +80,8 @@ def runs_of_seeds(folder: Path) -> list[Path]:
     return [run for _, run in sorted(found)]
 
 
-def read_run(folder: Path, result: dict[str, Any] | None = None) -> RunFiles:
+def read_run(folder: Path) -> RunFiles:
     """Reads the folder of a run.
-
-    Args:
-      result: content of result.json where it is not written yet.
 
     Raises:
       RunError: no epoch is finished, or a file is damaged.
@@ -93,9 +90,9 @@ def read_run(folder: Path, result: dict[str, Any] | None = None) -> RunFiles:
     epochs = read_metrics(folder)
     if not epochs:
         raise RunError(f"the run in {folder} has finished no epoch yet")
-    if result is None and (folder / "result.json").is_file():
+    result, predictions, pictures, costs = None, None, {}, {}
+    if (folder / "result.json").is_file():
         result = read_result(folder / "result.json")
-    predictions, pictures, costs = None, {}, {}
     try:
         # What an unfinished run has of them is of an earlier end.
         if result and all((folder / name).is_file() for name in TEST):

@@ -1,0 +1,130 @@
+"""Pictures of 16 bits, as microscopes, medicine and photographers have them."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from gpwjax import pictures
+from gpwjax.pictures import UnreadableImageError, read_image
+
+RAMP = np.linspace(0, 255, 32).astype(np.uint16)[None].repeat(32, 0)  # 8 bits
+
+
+def tiff(values: np.ndarray, photometric: int, order: str = "<") -> io.BytesIO:
+    """A TIFF file of 16 bits, not compressed: values (H, W) or planes (3, H, W)."""
+    planes = values[None] if values.ndim == 2 else values
+    count, height, width = planes.shape
+    data = planes.astype(f"{order}u2").tobytes()
+    end = 8 + len(data)  # of the pixels
+    bits, offsets, sizes = end, end + 6, end + 18  # where several values are
+    many = count > 1
+    entries = [
+        (256, 4, 1, width),
+        (257, 4, 1, height),
+        (258, 3, count, bits if many else 16),
+        (259, 3, 1, 1),
+        (262, 3, 1, photometric),
+        (273, 4, count, offsets if many else 8),
+        (277, 3, 1, count),
+        (278, 4, 1, height),
+        (279, 4, count, sizes if many else len(data)),
+        (284, 3, 1, 2 if many else 1),
+    ]
+    plane = len(data) // count
+    tail = struct.pack(f"{order}3H", 16, 16, 16)
+    tail += struct.pack(f"{order}3I", *(8 + i * plane for i in range(3)))
+    tail += struct.pack(f"{order}3I", *(plane,) * 3)
+    start = b"II*\0" if order == "<" else b"MM\0*"
+    header = start + struct.pack(f"{order}I", end + len(tail))
+    directory = struct.pack(f"{order}H", len(entries))
+    for tag, kind, number, value in entries:
+        short = kind == 3 and number == 1
+        form = f"{order}HHI{'HH' if short else 'I'}"
+        directory += struct.pack(form, tag, kind, number, *(value, 0)[: 1 + short])
+    return io.BytesIO(header + data + tail + directory + bytes(4))
+
+
+def grey_of(file: io.BytesIO) -> np.ndarray:
+    image = read_image(file)
+    assert (image == image[..., :1]).all()
+    return image[..., 0]
+
+
+def test_white_may_be_zero():
+    values = np.array([[0, 257 * 255], [257 * 3, 128]], np.uint16)
+    expected = [[255, 0], [252, 255]]
+    np.testing.assert_array_equal(grey_of(tiff(values, 0)), expected)
+    np.testing.assert_array_equal(grey_of(tiff(values, 1)), 255 - np.array(expected))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_planes_of_colours_are_read_as_such(order):
+    planes = np.stack([RAMP, RAMP.T, 255 - RAMP])
+    image = read_image(tiff(257 * planes, 2, order))
+    np.testing.assert_array_equal(image, np.moveaxis(planes, 0, -1))
+
+
+@pytest.mark.parametrize("most", [65535, 4095, 300])
+def test_a_pgm_says_itself_which_value_is_white(most):
+    values = np.array([[0, most], [most // 2, most // 3]])
+    binary = f"P5 2 2 {most}\n".encode() + values.astype(">u2").tobytes()
+    text = f"P2 2 2 {most}\n{' '.join(map(str, values.ravel()))}\n".encode()
+    for content in (binary, text):
+        np.testing.assert_allclose(
+            grey_of(io.BytesIO(content)), values * (255 / most), atol=0.51
+        )
+
+
+def test_signed_values_have_no_white(tmp_path):
+    file = tiff(RAMP, 1).getvalue()
+    # The last entry of the directory becomes 339, the format of a sample: 2, signed.
+    place = file.rindex(struct.pack("<HH", 284, 3))
+    signed = struct.pack("<HHIHH", 339, 3, 1, 2, 0)
+    with pytest.raises(UnreadableImageError, match="signed ones.* range is unknown"):
+        read_image(io.BytesIO(file[:place] + signed + file[place + len(signed) :]))
+
+
+def saved(kind: str, image: Image.Image) -> io.BytesIO:
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    return stream
+
+
+FEW_BITS = [
+    (tiff(RAMP, 1), "0 to 255 of 65535, 8 of its 16 bits"),
+    (tiff(16 * RAMP, 1), "0 to 4080 of 65535, 12 of its 16 bits"),
+    (tiff(65535 - 16 * RAMP, 0), None),
+    (tiff(4095 - 16 * RAMP, 0), "15 to 4095 of 65535, 12 of its 16 bits"),
+    (saved("PNG", Image.fromarray(16 * RAMP)), "0 to 4080 of 65535, 12"),
+    (tiff(np.stack([16 * RAMP] * 3), 2), "0 to 4095 of 65535, 12 of its 16 bits"),
+    (saved("PPM", Image.fromarray(RAMP)), "0 to 255 of 65535, 8 of its 16 bits"),
+    (tiff(257 * RAMP, 1), None),
+    (tiff(0 * RAMP, 1), None),
+    (saved("PNG", Image.new("L", (2, 2), 1)), None),
+    (saved("BMP", Image.new("RGB", (2, 2), (1, 1, 1))), None),
+]
+
+
+@pytest.mark.parametrize(("file", "said"), FEW_BITS)
+def test_values_that_use_few_of_16_bits_are_told(file, said, caplog, monkeypatch):
+    monkeypatch.setattr(pictures, "warned_of", set())
+    read_image(file)
+    if said is None:
+        assert not caplog.messages
+    else:
+        assert len(caplog.messages) == 1
+        assert said in caplog.messages[0]
+
+
+def test_the_first_such_file_is_named_and_the_others_are_not(
+    tmp_path, caplog, monkeypatch
+):
+    monkeypatch.setattr(pictures, "warned_of", set())
+    for number in range(3):
+        (tmp_path / f"{number}.tif").write_bytes(tiff(RAMP, 1).getvalue())
+        read_image(tmp_path / f"{number}.tif")
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / '0.tif'} has values from 0 to 255 ")

@@ -1,0 +1,73 @@
+"""The pictures of a finished run."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from made_runs import make_run
+from PIL import Image
+
+from gpwjax import explain
+from train import drawings
+from train.config import RunError
+from train.predictions import Predictions
+
+
+@pytest.mark.parametrize("count", [1, 5, 12, 205])
+def test_heatmaps_are_of_the_whole_test_set_and_of_the_surest_mistakes(
+    monkeypatch, tmp_path, count
+):
+    drawn = []
+
+    def draw(classifier: object, image: np.ndarray, title: str) -> Image.Image:
+        drawn.append(int(image))
+        return Image.new("RGB", (2, explain.CAPTION + 1))
+
+    monkeypatch.setattr(drawings.explain, "draw", draw)
+    monkeypatch.setattr(drawings.gpwjax, "load", lambda file: None)
+    indices = np.arange(100, 100 + count)
+    answers = Predictions(
+        classes=["a", "b"],
+        labels=np.zeros(count, int),
+        predicted=np.arange(count) % 2,
+        confidence=np.linspace(0.5, 1, count),
+        indices=indices,
+        names=[""] * count,
+    )
+    data = SimpleNamespace(images=np.arange(1000))
+    drawings.draw_heatmaps(tmp_path, data, answers)
+
+    shown = min(count, drawings.HEATMAPS)
+    spread, mistakes = drawn[:shown], drawn[shown:]
+    assert spread[0] == 100
+    assert spread[-1] == 99 + count
+    assert len(set(np.diff(spread))) <= 2  # as evenly as whole numbers go
+    wrong = [100 + number for number in range(count) if number % 2]
+    assert mistakes == wrong[::-1][: drawings.MISTAKES]
+    files = {f"{number}.webp" for number in mistakes}
+    assert {file.name for file in (tmp_path / "mistakes").iterdir()} == files
+
+
+def test_what_cannot_be_drawn_costs_neither_the_run_nor_the_other_pictures(
+    tmp_path, monkeypatch, caplog
+):
+    def fail(*_: object) -> None:
+        raise RuntimeError("no font")
+
+    def load() -> None:
+        raise RunError("there is no data set")
+
+    run = make_run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(drawings, "plot_curves", fail)
+        drawings.draw_missing(run, load)
+    reasons = {"curves.png": "no font", "heatmaps.png": "there is no data set"}
+    for message, (name, reason) in zip(caplog.messages, reasons.items(), strict=True):
+        assert f"{run / name} could not be drawn: {reason}; " in message
+    assert (run / "confusion.png").is_file()
+    report = (run / "report.html").stat().st_mtime_ns
+    caplog.clear()
+    drawings.draw_missing(run, load)
+    assert (run / "curves.png").is_file()
+    assert (run / "report.html").stat().st_mtime_ns > report
+    assert len(caplog.messages) == 1
