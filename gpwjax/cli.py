@@ -14,8 +14,10 @@ import jax
 import gpwjax
 from gpwjax import explain, export, predict, summary, web
 from gpwjax.compilation import use_compilation_cache
+from gpwjax.inference import NOT_FINITE, NotFiniteError
 from gpwjax.output import lost_text, run_program
-from gpwjax.pictures import UnreadableImageError, find_pictures, read_image
+from gpwjax.picture_files import find_pictures
+from gpwjax.pictures import UnreadableImageError, read_image
 from gpwjax.places import user_path
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63
@@ -23,6 +25,7 @@ TOP = 5  # classes that `predict` shows
 MOST_ROWS = 100  # of a drawing, so that people can look at it
 WEIGHTS = "model.safetensors"  # of a run folder
 NOTHING_READ = "no picture could be read"
+NO_ANSWER = "the net answers with numbers that are not finite"
 
 Command = Callable[[argparse.Namespace], Iterator[str]]
 
@@ -209,7 +212,7 @@ def add_net_and_pictures(command: argparse.ArgumentParser) -> None:
         type=user_path,
         nargs="+",
         metavar="IMAGE",
-        help="a picture, or a folder in which all pictures are meant",
+        help="a picture, or a folder in which all files are meant",
     )
 
 
@@ -274,7 +277,7 @@ def name_classes(options: argparse.Namespace) -> Iterator[str]:
 
     Raises:
       CommandError: there are no such pictures or no such net, or the net has fewer
-        classes; at the end: no picture could be read.
+        classes; at the end: no picture has an answer.
     """
     files = find_files(options.pictures)
     classifier = load_net(options.weights)
@@ -285,7 +288,7 @@ def name_classes(options: argparse.Namespace) -> Iterator[str]:
             f"--top must be at most {len(classes)}, the number of the net's classes, "
             f"got {top}"
         )
-    unread: list[Path] = []
+    unread: list[str] = []
     answers = with_warnings(predict.answers(classifier, files, top), unread)
     if options.json:
         yield from predict.as_json(answers)
@@ -294,7 +297,7 @@ def name_classes(options: argparse.Namespace) -> Iterator[str]:
     else:
         yield from predict.as_text(answers, max(map(len, classes)))
     if len(unread) == len(files):
-        raise CommandError(NOTHING_READ)
+        raise CommandError(NO_ANSWER if NOT_FINITE in unread else NOTHING_READ)
 
 
 def draw_maps(options: argparse.Namespace) -> Iterator[str]:
@@ -312,16 +315,17 @@ def draw_maps(options: argparse.Namespace) -> Iterator[str]:
         )
     classifier = load_net(options.weights)
     number = class_number(options.class_name, classifier.classes)
-    rows = []
+    rows, unread = [], []
     for file in files:
         try:
             image = read_image(file)
-        except UnreadableImageError as error:
-            warn(file, error)
-        else:
             rows.append(explain.draw(classifier, image, str(file), number))
+        except (UnreadableImageError, NotFiniteError) as error:
+            reason = NOT_FINITE if isinstance(error, NotFiniteError) else str(error)
+            warn(file, reason)
+            unread.append(reason)
     if not rows:
-        raise CommandError(NOTHING_READ)
+        raise CommandError(NO_ANSWER if NOT_FINITE in unread else NOTHING_READ)
     with writing(options.output):
         explain.write(rows, options.output)
     yield f"The picture is in {options.output}"
@@ -389,17 +393,17 @@ def write_page(
 
 
 def with_warnings(
-    answers: Iterable[predict.Answer], unread: list[Path]
+    answers: Iterable[predict.Answer], unread: list[str]
 ) -> Iterator[predict.Answer]:
-    """The answers; which pictures cannot be read is told, and put into `unread`."""
+    """The answers; which pictures have none is told, and why is put into `unread`."""
     for answer in answers:
         if answer.error is not None:
             warn(answer.path, answer.error)
-            unread.append(answer.path)
+            unread.append(answer.error)
         yield answer
 
 
-def warn(file: Path, reason: str | Exception) -> None:
+def warn(file: Path, reason: str) -> None:
     """Says on stderr that a picture is left out."""
     print(f"left out: {file} {reason}", file=sys.stderr)
 

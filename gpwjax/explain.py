@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 
 from gpwjax import captions
 from gpwjax.evidence import head
-from gpwjax.inference import Classifier, fit, in_batches
+from gpwjax.inference import NOT_FINITE, Classifier, NotFiniteError, fit, in_batches
 
 CELL = 256  # height and width of a drawn image, pixels
 CAPTION = 52  # height of the two lines above it, pixels
@@ -64,6 +64,7 @@ def class_activation_map(
     Raises:
       ValueError: there are no images, one is not (H, W, 3) or of another dtype, or a
         class index is not a number of the net's classes.
+      NotFiniteError: the net's numbers for an image are not finite.
     """
     images = list(images)
     if not images:
@@ -74,6 +75,8 @@ def class_activation_map(
     prepared = np.stack([classifier.prepare(image) for image in images])
     run = partial(grad_cam, classifier.model, classifier.variables)
     evidence = in_batches(run, prepared, classes)
+    for number in np.flatnonzero(~np.isfinite(evidence).all((1, 2))):
+        raise NotFiniteError(f"image {number} {NOT_FINITE}")
     most = evidence.max((1, 2), keepdims=True)
     return evidence / np.where(most > 0, most, 1)
 
@@ -126,8 +129,13 @@ def draw(
     Args:
       image: as one of those that `Classifier.predict` takes.
       class_index: as in `class_activation_map`.
+
+    Raises:
+      NotFiniteError: the net's numbers for the image are not finite.
     """
     (probabilities,) = classifier.predict([image])
+    if not np.isfinite(probabilities).all():
+        raise NotFiniteError(f"the image {NOT_FINITE}")
     number = int(probabilities.argmax()) if class_index is None else class_index
     (heat,) = class_activation_map(classifier, [image], number)
     seen = fit(classifier.prepare(image), CELL)

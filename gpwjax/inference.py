@@ -13,6 +13,11 @@ from PIL import Image
 from gpwjax import weights
 
 BATCH_SIZE = 64
+NOT_FINITE = "gets numbers from the net that are not finite"  # goes on from its name
+
+
+class NotFiniteError(ValueError):
+    """A net's numbers for an image are not finite, so that they say nothing."""
 
 
 class Classifier:

@@ -5,7 +5,6 @@ import io
 import logging
 import os
 import warnings
-from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -236,44 +235,3 @@ def strip_to_rgb(image: Image.Image) -> np.ndarray:
         canvas.paste(image, mask=image)
         image = canvas
     return np.asarray(image.convert("RGB"))
-
-
-def has_image_name(file: Path) -> bool:
-    """Whether a file is of FORMATS by the ending of its name."""
-    return Image.registered_extensions().get(file.suffix.lower()) in FORMATS
-
-
-def find_pictures(paths: Iterable[Path]) -> list[Path]:
-    """The paths, each folder replaced by the pictures below it, sorted.
-
-    Hidden files and folders are none of them, and links to folders are not followed:
-    they may lead in a circle.
-
-    Raises:
-      ValueError: a folder holds no picture, or folders nested too deep.
-      OSError: a folder cannot be listed.
-    """
-    found: list[Path] = []
-    for path in paths:
-        try:
-            below = pictures_below(path) if os.path.isdir(path) else [path]
-        except RecursionError as error:
-            raise ValueError(f"the folders in {path} are nested too deep") from error
-        if not below:
-            raise ValueError(f"there is no picture ({', '.join(FORMATS)}) in {path}")
-        found += below
-    return found
-
-
-def pictures_below(folder: Path) -> list[Path]:
-    """The files below a folder that have an image's name, sorted."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        visible = (Path(parent, name) for name in files if not name.startswith("."))
-        found += filter(has_image_name, visible)
-    return sorted(found)

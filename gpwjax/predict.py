@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from gpwjax.inference import BATCH_SIZE, Classifier
+from gpwjax.inference import BATCH_SIZE, NOT_FINITE, Classifier
 from gpwjax.pictures import UnreadableImageError, read_image
 
 BAR = 20  # characters that stand for a probability of 1
@@ -23,7 +23,8 @@ class Answer(NamedTuple):
     Attributes:
       path: of the picture.
       predictions: classes and their probabilities, the most probable first.
-      error: why the picture cannot be read, and there are no predictions; else None.
+      error: why there are no predictions: the picture cannot be read, or the net's
+        numbers for it are not finite; else None.
     """
 
     path: Path
@@ -48,7 +49,10 @@ def answers(
             bar.clear()  # whoever takes the answers may print them
             for number, file in enumerate(batch):
                 error = errors.get(number)
-                found = [] if error else best(classifier, next(rows), top)
+                row = None if error else next(rows)
+                if row is not None and not np.isfinite(row).all():
+                    error = NOT_FINITE
+                found = [] if error else best(classifier, row, top)
                 yield Answer(file, found, error)
             bar.update(len(batch))
 
@@ -104,4 +108,4 @@ def as_json(answers: Iterable[Answer]) -> Iterator[str]:
             entries.append(entry | {"predictions": pairs})
         else:
             entries.append(entry | {"error": error})
-    yield json.dumps(entries, indent=2)
+    yield json.dumps(entries, indent=2, allow_nan=False)

@@ -3,7 +3,10 @@
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen as nn
+
+from gpwjax import Classifier
 
 # Least input channels of a group of the grouped ones.
 GROUPED = {
@@ -52,3 +55,12 @@ class Fragile(Tiny):
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         brightness = images.mean((1, 2, 3), keepdims=True)
         return super().__call__(images / brightness, train=train)
+
+
+def overflowing(classifier: Classifier) -> Classifier:
+    """The same net with finite weights whose logits are too large for a float32."""
+    variables = jax.tree.map(np.array, classifier.variables)
+    kernel = variables["params"]["head"]["kernel"]
+    kernel[:] = 3e38
+    kernel[:, 1] *= -1
+    return Classifier(classifier.model, variables, classifier.metadata)

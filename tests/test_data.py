@@ -58,6 +58,20 @@ def test_digits_are_scikit_learns_in_a_fixed_stratified_split():
     }
 
 
+def test_a_folder_of_a_data_sets_name_is_mentioned(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    find_source(DIGITS)
+    assert caplog.messages == []
+    draw(tmp_path / "digits", "red", 1)
+    draw(tmp_path / "digits", "green", 1)
+    assert find_source(DIGITS).size == 8
+    assert caplog.messages == [
+        "--data digits is the data set of that name, not what lies in "
+        f"{tmp_path}: that is --data ./digits"
+    ]
+    assert find_source(Config("./digits")).classes == ("green", "red")
+
+
 def test_a_folder_without_splits_is_one_pool(tmp_path):
     draw(tmp_path / "set", "red", 20)
     draw(tmp_path / "set", "green", 10)
@@ -157,6 +171,19 @@ def test_a_folder_that_cannot_be_trained_on_is_refused(tmp_path, prepare, messag
     prepare(folder)
     with pytest.raises(RunError, match=message):
         load(folder)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 8])
+def test_many_classes_of_few_pictures_can_be_trained_on(tmp_path, count):
+    for name in range(100):
+        (tmp_path / "set" / f"{name:02}").mkdir(parents=True)
+        for number in range(count):
+            image = Image.new("RGB", (8, 8), (name, number, 0))
+            image.save(tmp_path / "set" / f"{name:02}" / f"{number}.png")
+    data = load(tmp_path / "set")
+    sizes = [len(part) for part in (data.train, data.val, data.test)]
+    assert sizes == [70 * count, 10 * count, 20 * count]
+    assert min(data.class_counts(data.train).values()) >= 1
 
 
 def test_a_class_without_a_readable_image_is_refused(tmp_path):

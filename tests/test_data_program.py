@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_sets import csv_of, draw, encode, pack
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from train.config import Augmentation, Config
 from train.data import Dataset, archives, prepared
@@ -63,7 +63,10 @@ def write_folder(folder: Path) -> Path:
         (folder / name).mkdir(parents=True)
         for number in range(COUNTS[name]):
             image = Image.new("RGB", (12, 12), colour)
-            image.save(folder / name / f"{number}.png")
+            # No two files are the same, though their pixels are.
+            about = PngImagePlugin.PngInfo()
+            about.add_text("number", str(number))
+            image.save(folder / name / f"{number}.png", pnginfo=about)
     return folder
 
 
@@ -104,6 +107,35 @@ def test_the_images_of_each_class_and_split_are_counted(run, folder):
     assert rows[6] == ["left", "out:", "1"]
     assert rows[7][0] == "red/notes.txt:"
     assert len(rows) == 8
+
+
+def test_images_that_are_trained_on_and_tested_are_counted_and_listed(run, tmp_path):
+    """By their files' content: two files of the same pixels are two pictures."""
+    root = tmp_path / "shapes"
+    for split, first in (("Training", 0), ("valid", 20), ("Testing", 40)):
+        for number in range(first, first + 20):
+            folder = root / split / ("round", "square")[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(draw(12, 12, number)).save(folder / f"{number}.png")
+    for copy, original in (
+        ("valid/round/20", "Training/round/0"),
+        ("Testing/square/41", "Training/square/1"),
+    ):
+        (root / f"{copy}.png").write_bytes((root / f"{original}.png").read_bytes())
+    Image.fromarray(draw(12, 12, 2)).save(
+        root / "Testing/round/42.png", compress_level=0
+    )
+    status, said, _ = run(root, *SMALL)
+    assert status == 0
+    lines = said.splitlines()
+    start = next(n for n, line in enumerate(lines) if "trained on too" in line)
+    assert lines[start].startswith(
+        "1 test and 1 validation images are trained on too: "
+    )
+    assert lines[start + 1 :] == [
+        "  val: valid/round/20.png is Training/round/0.png of train",
+        "  test: Testing/square/41.png is Training/square/1.png of train",
+    ]
 
 
 def test_as_a_program_of_its_own(folder, tmp_path):

@@ -128,6 +128,51 @@ def write_images(folder: Path, images: dict[str, list[np.ndarray]]) -> Path:
     return folder
 
 
+@pytest.fixture
+def on_a_folder(tmp_path, monkeypatch) -> Path:
+    """A folder with the pictures `pets` and a finished run on them, `run`, made there
+    by a relative path."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (2, 20, 8, 8, 3), np.uint8)
+    write_images(tmp_path / "pets", dict(zip(("cat", "dog"), pictures, strict=True)))
+    config = Config("pets", run_dir=Path("run"), model="tiny", image_size=8, epochs=1)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    fit(dataclasses.replace(config, batch_size=8), StopRequest())
+    return tmp_path
+
+
+def test_a_runs_own_data_are_found_from_another_folder(
+    evaluate, on_a_folder, monkeypatch, undrawn
+):
+    (on_a_folder / "elsewhere" / "pets").mkdir(parents=True)  # another one
+    monkeypatch.chdir(on_a_folder / "elsewhere")
+    status, said, errors = evaluate(on_a_folder / "run")
+    assert (status, errors) == (0, [])
+    assert "of 8 test images of pets" in said
+
+
+def test_data_that_moved_are_taken_from_here_or_looked_for_in_vain(
+    evaluate, on_a_folder, monkeypatch, undrawn
+):
+    (on_a_folder / "elsewhere").mkdir()
+    (on_a_folder / "pets").rename(on_a_folder / "elsewhere" / "pets")
+    status, _, (error,) = evaluate(on_a_folder / "run")
+    assert status == 1
+    place = on_a_folder / "pets"
+    assert error == (
+        f"error: the data of {on_a_folder / 'run'} are neither where they were, {place}"
+        f", nor in {place}, which their name means from {on_a_folder}: name them with "
+        "--data"
+    )
+    monkeypatch.chdir(on_a_folder / "elsewhere")
+    status, said, errors = evaluate(on_a_folder / "run")
+    assert (status, errors) == (0, [])
+    assert f"taking {on_a_folder / 'elsewhere' / 'pets'}" in said
+    status, _, errors = evaluate(on_a_folder / "run", "--data", "pets")
+    assert (status, errors) == (0, [])
+
+
 def test_a_run_has_the_accuracy_that_it_reported(evaluate, finished, digits):
     status, said, errors = evaluate(finished)
     assert (status, errors) == (0, [])

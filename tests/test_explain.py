@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 import pytest
+from made_nets import overflowing
 from PIL import Image
 
 from gpwjax import (
@@ -223,6 +224,20 @@ def test_what_cannot_be_done_is_one_line_and_status_1(program, capsys, args, rea
     out, err = capsys.readouterr()
     assert out == ""
     assert reason in err.splitlines()[-1]
+    assert not Path("out.png").exists()
+
+
+def test_a_map_that_is_not_finite_is_refused(program, classifier, capsys, monkeypatch):
+    net = overflowing(classifier)
+    with pytest.raises(ValueError, match="image 0 gets numbers from the net that are "):
+        class_activation_map(net, draw_images(1, 8, 8, 3), 0)
+    monkeypatch.setattr("gpwjax.load", lambda path: net)
+    assert main([*program, "-o", "out.png", "a.png", "broken.png"]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "left out: a.png gets numbers from the net that are not finite",
+        "left out: broken.png is empty",
+        "error: the net answers with numbers that are not finite",
+    ]
     assert not Path("out.png").exists()
 
 

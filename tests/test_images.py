@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpwjax.pictures import MAX_PIXELS, UnreadableImageError, has_image_name, read_image
+from gpwjax.picture_files import has_image_name
+from gpwjax.pictures import MAX_PIXELS, UnreadableImageError, read_image
 from train.data.source import file_stamp
 
 ORIENTATION = 0x0112

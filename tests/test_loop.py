@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,29 @@ def test_such_a_batch_can_be_skipped_in_the_same_folder(
     assert np.isfinite([*losses, result["test_loss"]]).all()
 
 
+class Blind(Tiny):
+    """Answers to a black image with no numbers."""
+
+    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
+        is_black = images.max((1, 2, 3)) == 0
+        logits = super().__call__(images, train=train)
+        return jnp.where(is_black[:, None], jnp.nan, logits)
+
+
+def test_a_test_loss_that_is_not_finite_is_no_result(
+    with_a_black_image, stop, monkeypatch
+):
+    monkeypatch.setitem(MODELS, "fragile", Blind)
+    bright, black = (Path(with_a_black_image.data, name) for name in ("train", "test"))
+    shutil.copy(bright / "b" / "19.png", bright / "b" / "20.png")
+    Image.new("RGB", (8, 8)).save(black / "a" / "5.png")
+    config = dataclasses.replace(with_a_black_image, epochs=1)
+    with pytest.raises(RunError, match=r"net of epoch 1, .* not finite, loss nan: "):
+        fit(config, stop)
+    assert not (config.folder / "result.json").exists()
+    assert not (config.folder / "model.safetensors").exists()
+
+
 def test_an_epoch_of_skipped_batches_is_an_error(with_a_black_image, stop):
     config = dataclasses.replace(with_a_black_image, batch_size=64, on_nan="skip-batch")
     with pytest.raises(RunError, match="all batches of epoch 1 were skipped"):
@@ -166,6 +190,59 @@ def test_other_data_are_refused_naming_both_digests(with_a_black_image, stop):
     Image.new("RGB", (8, 8), (9, 9, 9)).save(image)
     with pytest.raises(RunError, match="other data: .* was [0-9a-f]{64}, now [0-9a-f]"):
         fit(config, stop)
+
+
+@pytest.fixture
+def on_pets(tmp_path, config, monkeypatch):
+    """A finished run on a folder, named by a relative path."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(20):
+            image = Image.new("RGB", (8, 8), (number, 0, ord(name[0])))
+            image.save(tmp_path / "pets" / name / f"{number}.png")
+    return dataclasses.replace(config, data="pets", batch_size=8, epochs=1)
+
+
+def test_the_same_data_by_another_path_go_on(
+    on_pets, tmp_path, stop, monkeypatch, caplog
+):
+    caplog.set_level("INFO", "train")
+    result = fit(on_pets, stop)
+    again = [dataclasses.replace(on_pets, data=d) for d in ("pets/", "./pets")]
+    (tmp_path / "other").mkdir()
+    for config in [*again, dataclasses.replace(on_pets, data=f"{tmp_path}/pets")]:
+        assert fit(config, stop) == result
+    monkeypatch.chdir(tmp_path / "other")
+    moved = dataclasses.replace(on_pets, data="../pets")
+    assert fit(moved, stop) == result
+    (on_pets.folder / "result.json").unlink()
+    caplog.clear()
+    fit(moved, stop)
+    assert "going on from step 3" in caplog.text
+    assert json.loads((on_pets.folder / "config.json").read_text())["data"] == "pets"
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_data_of_the_same_name_are_refused(
+    on_pets, tmp_path, stop, monkeypatch, finished
+):
+    fit(on_pets, stop)
+    if not finished:
+        (on_pets.folder / "result.json").unlink()
+    other = tmp_path / "other"
+    shutil.copytree("pets", other / "pets")
+    Image.new("RGB", (8, 8)).save(other / "pets" / "cat" / "0.png")
+    settings = (on_pets.folder / "config.json").read_text()
+    for data in (str(other / "pets"), "other/pets"):
+        with pytest.raises(RunError, match="other data: the SHA-256 of the images of "):
+            fit(dataclasses.replace(on_pets, data=data), stop)
+    monkeypatch.chdir(other)
+    with pytest.raises(RunError, match="other data"):
+        fit(on_pets, stop)
+    with pytest.raises(RunError, match="--data was pets, now digits"):
+        fit(dataclasses.replace(on_pets, data="digits"), stop)
+    assert (on_pets.folder / "config.json").read_text() == settings
 
 
 def test_other_code_is_warned_of(config, stop, caplog):

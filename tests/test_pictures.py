@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpwjax.pictures import UnreadableImageError, find_pictures, read_image
+from gpwjax.picture_files import files_below, find_pictures
+from gpwjax.pictures import UnreadableImageError, read_image
 
 
 def touch(folder: Path, *names: str) -> list[Path]:
@@ -19,10 +20,13 @@ def touch(folder: Path, *names: str) -> list[Path]:
     return files
 
 
-def test_a_folder_stands_for_the_pictures_below_it_sorted(tmp_path):
-    files = touch(tmp_path, "b.png", "a/z.jpg", "a/b/c.WEBP", "c.tif")
-    touch(tmp_path, "a.txt", "model.safetensors", "a/.hidden.png", ".cache/a.png")
+def test_a_folder_stands_for_the_files_below_it_whatever_their_names(tmp_path):
+    """As in training, where the content decides what a picture is."""
+    files = touch(tmp_path, "b.png", "a/z.jpg", "a/b/c.WEBP", "noext", "d.jpg_large")
+    files += touch(tmp_path, "c.mpo", "photo.heic", "a/notes.txt")
+    touch(tmp_path, "a/.hidden.png", ".cache/a.png", "a/Thumbs.db", "__MACOSX/1.png")
     assert find_pictures([tmp_path]) == sorted(files)
+    assert files_below(tmp_path) == sorted(files)
 
 
 def test_files_are_kept_in_their_order_whatever_their_names(tmp_path):
@@ -32,14 +36,17 @@ def test_files_are_kept_in_their_order_whatever_their_names(tmp_path):
     assert found == [files[0], files[1], inside, files[3]]
 
 
-def test_a_link_to_a_folder_is_not_followed(tmp_path):
+def test_a_link_to_a_folder_is_named_and_not_followed(tmp_path):
     (file,) = touch(tmp_path, "a.png")
-    (tmp_path / "circle").symlink_to(tmp_path, target_is_directory=True)
-    assert find_pictures([tmp_path]) == [file]
+    link = tmp_path / "circle"
+    link.symlink_to(tmp_path, target_is_directory=True)
+    assert find_pictures([tmp_path]) == [file, link]
+    with pytest.raises(UnreadableImageError, match="is not a regular file"):
+        read_image(link)
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path):
-    touch(tmp_path, "a.txt")
+def test_a_folder_without_files_is_refused(tmp_path):
+    touch(tmp_path, ".hidden.png")
     with pytest.raises(
         ValueError, match=re.escape(f"WEBP, GIF, BMP, TIFF, PPM) in {tmp_path}")
     ):

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_nets import overflowing
 from PIL import Image
 
 from gpwjax import Classifier, load, predict
 from gpwjax.cli import main
+from gpwjax.picture_files import find_pictures
 from gpwjax.pictures import read_image
+from train.data import folder
 
 CLASSES = ["cat", "dog", "giraffe"]
 
@@ -174,6 +177,46 @@ def test_a_folder_is_answered_and_what_cannot_be_read_is_told(
     ]
 
 
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
+def test_of_a_folder_each_file_is_answered_or_named(
+    program, capsys, weights, tmp_path, form
+):
+    """By its content, as training reads it, whatever its name."""
+    there = tmp_path / "folder"
+    there.mkdir()
+    pictures = ["a.jpg", "c.mpo", "d.jpg_large", "noext"]
+    for name in pictures:
+        Image.new("RGB", (8, 8)).save(there / name, "JPEG")
+    (there / "photo.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
+    (there / "notes.txt").write_text("no picture")
+    (there / "Thumbs.db").touch()
+    (there / "all").symlink_to(tmp_path)
+    status, out, errors = run(capsys, weights, there, "--top", "1", *form)
+    assert status == 0
+    not_read = ["all", "notes.txt", "photo.heic"]
+    assert [line.split(" is not ")[0] for line in errors] == [
+        f"left out: {there / name}" for name in not_read
+    ]
+    if form == ["--json"]:
+        answers = {Path(entry["path"]).name: entry for entry in json.loads(out)}
+        assert sorted(answers) == sorted(pictures + not_read)
+        assert [n for n in answers if "predictions" in answers[n]] == pictures
+    else:
+        assert [name for name in pictures if str(there / name) in out] == pictures
+        assert not any(str(there / name) in out for name in not_read)
+
+
+def test_training_and_predicting_look_at_the_same_files(tmp_path):
+    names = ("a/a", "a/b.jpg_large", "a/c.heic", "a/.d", "a/e/f", "b/Thumbs.db", "b/g")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name, "PNG")
+    source = folder.source(tmp_path)
+    trained = [tmp_path / source.describe(number) for number in range(source.count)]
+    assert find_pictures([tmp_path]) == trained
+    assert len(trained) == 5
+
+
 def test_a_run_folder_stands_for_its_weights(program, capsys, weights, pictures):
     status, out, _ = run(capsys, weights.parent, pictures[0])
     assert status == 0
@@ -194,6 +237,44 @@ def test_where_nothing_can_be_read_it_fails_and_json_says_why(
     ]
     assert errors[-1] == "error: no picture could be read"
     assert len(errors) == 3
+
+
+@pytest.mark.parametrize("form", [[], ["--json"], ["--csv"]])
+def test_answers_that_are_not_numbers_are_refused(
+    program, capsys, classifier, weights, pictures, monkeypatch, form
+):
+    monkeypatch.setattr("gpwjax.load", lambda path: overflowing(classifier))
+    status, out, errors = run(capsys, weights, *pictures[:3], *form)
+    assert status == 1
+    assert errors[0] == f"left out: {pictures[0]} {predict.NOT_FINITE}"
+    assert errors[-1] == "error: the net answers with numbers that are not finite"
+    assert len(errors) == 4
+    assert "nan" not in out.lower()
+    if form == ["--json"]:
+        reasons = [entry["error"] for entry in json.loads(out)]
+        assert reasons[0] == reasons[2] == predict.NOT_FINITE
+
+
+def test_one_answer_of_many_that_is_not_finite_is_left_out(classifier, pictures):
+    class Odd(Classifier):
+        def predict(self, images):
+            rows = super().predict(images)
+            rows[1, 0] = np.nan
+            return rows
+
+    odd = Odd(classifier.model, classifier.variables, classifier.metadata)
+    answers = list(predict.answers(odd, pictures, top=1))
+    assert [a.error for a in answers if a.error == predict.NOT_FINITE] == [
+        predict.NOT_FINITE
+    ]
+    assert answers[2].predictions == []
+    assert np.isfinite(answers[0].predictions[0][1])
+
+
+def test_json_never_has_a_bare_nan():
+    answers = [predict.Answer(Path("a.png"), [("cat", float("nan"))], None)]
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        list(predict.as_json(answers))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file names are text there")

@@ -57,5 +57,10 @@ def test_classes_are_matched_by_name():
     empty = np.arange(0)
     data = Dataset("set", ("c", "a"), empty, empty, empty, empty, empty, [])
     np.testing.assert_array_equal(match_classes(("a", "b", "c"), data), [2, 0])
+    spelled = Dataset("set", ("CAFÉ", "Tea "), empty, empty, empty, empty, empty, [])
+    known = ("tea", "cafe\u0301")
+    np.testing.assert_array_equal(match_classes(known, spelled), [1, 0])
+    same = Dataset("set", ("tea", "Tea"), empty, empty, empty, empty, empty, [])
+    np.testing.assert_array_equal(match_classes(("Tea", "tea"), same), [1, 0])
     with pytest.raises(RunError, match="does not know 1 of the 2 classes of set: 'c'"):
         match_classes(("a", "b"), data)

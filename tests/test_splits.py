@@ -26,6 +26,61 @@ def test_each_class_is_split_in_the_same_proportions():
     np.testing.assert_array_equal(np.bincount(labels[test]), [20, 10, 2])
 
 
+@pytest.mark.parametrize("count", [2, 3, 4, 8, 14, 25, 49])
+def test_many_small_classes_have_their_share_in_each_part(count):
+    """1,000 classes; one by one, those of 3 would have no validation image at all."""
+    labels = np.repeat(np.arange(1000), count)
+    parts = stratified_split(labels, (0.7, 0.1, 0.2), seed=0)
+    assert [len(part) for part in parts] == [700 * count, 100 * count, 200 * count]
+    for part, share in zip(parts, (0.7, 0.1, 0.2), strict=True):
+        of_class = np.bincount(labels[part], minlength=1000)
+        assert abs(of_class - share * count).max() < 2
+    assert np.bincount(labels[parts[0]], minlength=1000).min() >= 1
+
+
+def test_those_that_give_to_two_parts_are_not_always_the_first_classes():
+    labels = np.repeat(np.arange(1000), 3)
+    _, val, test = stratified_split(labels, (0.7, 0.1, 0.2), seed=0)
+    assert not set(labels[val]) & set(labels[test])
+    for part in (val, test):
+        assert 400 < labels[part].mean() < 600
+
+
+def test_few_small_classes_beside_large_ones_are_dealt_out_too():
+    labels = np.concatenate([np.zeros(1000, int), np.repeat(np.arange(1, 31), 3)])
+    train, val, test = stratified_split(labels, (0.7, 0.1, 0.2), seed=0)
+    assert [np.sum(labels[part] > 0) for part in (train, val, test)] == [63, 9, 18]
+    assert [np.sum(labels[part] == 0) for part in (train, val, test)] == [700, 100, 200]
+
+
+@pytest.mark.parametrize(
+    ("counts", "sizes"),
+    [
+        ([2, 2], [2, 1, 1]),
+        ([1, 3], [2, 1, 1]),
+        ([1, 2], [2, 0, 1]),
+        ([1, 1], [2, 0, 0]),
+    ],
+)
+def test_each_part_has_an_image_where_the_classes_leave_one(counts, sizes):
+    labels = np.repeat(np.arange(2), counts)
+    parts = stratified_split(labels, (0.7, 0.1, 0.2), seed=0)
+    assert [len(part) for part in parts] == sizes
+    assert set(labels[parts[0]]) == {0, 1}
+
+
+def test_large_classes_are_split_as_published_results_had_them():
+    """The digits, whose shares are not whole: number, ends and sum of the indices."""
+    from sklearn.datasets import load_digits
+
+    parts = stratified_split(load_digits().target, (0.7, 0.1, 0.2), seed=0)
+    assert [(len(p), p[0], p[-1], p.sum()) for p in parts] == [
+        (1258, 0, 1794, 1131033),
+        (180, 1, 1795, 157692),
+        (359, 5, 1796, 324981),
+    ]
+
+
 def test_the_seed_decides():
     labels = np.repeat([0, 1], 50)
     first, again, other = (

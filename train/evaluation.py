@@ -18,9 +18,10 @@ from gpwjax.inference import stored_size
 from train.augment import as_input
 from train.config import Config, RunError
 from train.data import Dataset, load_dataset
+from train.data.names import class_key
 from train.progress import progress_bar
 from train.run import placements
-from train.run_folder import PACKAGES, read_json
+from train.run_folder import PACKAGES, read_json, read_place
 from train.score_report import Report
 from train.scores import Answers
 from train.watch import STEPS_AHEAD
@@ -111,7 +112,8 @@ def data_config(net: Net, options: argparse.Namespace) -> Config:
     Raises:
       RunError: no data set is named, or a setting is out of range.
     """
-    settings = net.settings | vars(options)
+    own = {} if "data" in options else find_own_data(net)
+    settings = net.settings | own | vars(options)
     if "data" not in settings:
         raise RunError(f"{net.file} does not name its data set: name one with --data")
     kinds = {"data": str, "seed": int, "split": str}
@@ -136,6 +138,27 @@ def data_config(net: Net, options: argparse.Namespace) -> Config:
         raise RunError(str(error)) from error
 
 
+def find_own_data(net: Net) -> dict[str, str]:
+    """Where the run's own data are, as the setting data; empty where their name says.
+
+    Raises:
+      RunError: they are not there any more.
+    """
+    place = None if net.run is None else read_place(net.run)
+    if place is None:
+        return {}
+    if Path(place).exists():
+        return {"data": place}
+    here = Path(str(net.settings.get("data"))).expanduser().absolute()
+    if not here.exists():
+        raise RunError(
+            f"the data of {net.run} are neither where they were, {place}, nor in "
+            f"{here}, which their name means from {Path.cwd()}: name them with --data"
+        )
+    log.warning("the data of %s were in %s: taking %s", net.run, place, here)
+    return {"data": str(here)}
+
+
 def choose_part(dataset: Dataset, part: str) -> np.ndarray:
     """Indices of the images of a part; "all" has those of all parts.
 
@@ -152,10 +175,14 @@ def choose_part(dataset: Dataset, part: str) -> np.ndarray:
 def match_classes(known: Sequence[str], dataset: Dataset) -> np.ndarray:
     """For each class of the data set its number among those that the net knows.
 
+    Names that differ only in Unicode form, case or outer blanks are the same.
+
     Raises:
       RunError: the net does not know one.
     """
-    unknown = [name for name in dataset.classes if name not in known]
+    alike = {class_key(name): name for name in known}
+    names = [n if n in known else alike.get(class_key(n)) for n in dataset.classes]
+    unknown = [n for n, same in zip(dataset.classes, names, strict=True) if not same]
     if unknown:
         raise RunError(
             f"the net does not know {len(unknown)} of the {len(dataset.classes)} "
@@ -169,7 +196,7 @@ def match_classes(known: Sequence[str], dataset: Dataset) -> np.ndarray:
             len(dataset.classes),
             len(known),
         )
-    return np.array([known.index(name) for name in dataset.classes])
+    return np.array([known.index(name) for name in names])
 
 
 def compute_logits(

@@ -15,7 +15,7 @@ import gpwjax
 from train.checkpoints import Checkpoints
 from train.config import NO_AUGMENTATION, Augmentation, Config, RunError
 from train.data import check_trainable, load_dataset
-from train.data.report import imbalance
+from train.data.report import imbalance, repeats, repeats_text
 from train.drawings import draw_missing
 from train.hosts import first_host_first, gathered, is_first, largest
 from train.optimizer import make_optimizer, make_schedule
@@ -25,6 +25,7 @@ from train.run import Run
 from train.run_folder import (
     check_origin,
     check_run_folder,
+    is_at_same_place,
     locked,
     make_run_folder,
     read_json,
@@ -65,6 +66,8 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
     folder = config.folder
     check_run_folder(config)
     if (folder / "result.json").is_file():
+        if not is_at_same_place(config):
+            check_origin(folder, load_dataset(config))
         log.info("the run in %s is finished", folder)
         if is_first():
             draw_missing(folder, partial(load_dataset, config))
@@ -121,6 +124,8 @@ def log_dataset(run: Run) -> None:
     )
     if uneven := imbalance(data.class_counts(data.train)):
         log.warning(uneven)
+    if repeated := repeats_text(repeats(data)):
+        log.warning("%s; python -m train.data lists them", repeated)
     if data.skipped and is_first():
         file = write_skipped(run.folder, data.skipped)
         name, reason = data.skipped[0]

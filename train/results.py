@@ -45,8 +45,12 @@ def write_results(
 
     Returns:
       The content of result.json.
+
+    Raises:
+      RunError: the loss on the test images, or a weight, is not finite.
     """
     config, data, folder = run.config, run.dataset, run.folder
+    check_finite(test, int(best["epoch"]))
     result = {
         "test_accuracy": test["accuracy"],
         "test_loss": test["loss"],
@@ -66,8 +70,17 @@ def write_results(
     save_net(run, model, state.tested_variables, result)
     write_costs(run, model, counts)
     predictions_of(run, predicted).write(folder)
-    write_text(folder / "result.json", json.dumps(result, indent=2))
+    write_text(folder / "result.json", json.dumps(result, indent=2, allow_nan=False))
     return result
+
+
+def check_finite(test: dict[str, float], epoch: int) -> None:
+    """Raises RunError where a net's loss on the test images is not finite."""
+    if not np.isfinite([*test.values()]).all():
+        raise RunError(
+            f"the net of epoch {epoch}, the best in validation, answers test images "
+            f"with numbers that are not finite, loss {test['loss']}: there is no result"
+        )
 
 
 def save_net(

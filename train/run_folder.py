@@ -45,7 +45,11 @@ def check_run_folder(config: Config) -> None:
     try:
         if (folder / "config.json").is_file():
             old = read_json(folder / "config.json")
-            refuse_other_settings(folder, old, json.loads(settings_text(config)))
+            new = json.loads(settings_text(config))
+            if place_of(config) is not None:
+                del new["data"]  # by another path it may be the same: `check_origin`
+                old.pop("data", None)
+            refuse_other_settings(folder, old, new)
         elif folder.is_dir() and any(is_visible(entry) for entry in folder.iterdir()):
             raise RunError(
                 f"run folder {folder} is not empty and holds no run: name another with "
@@ -63,9 +67,29 @@ def make_run_folder(config: Config) -> None:
     """
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
-        write_text(config.folder / "config.json", settings_text(config))
+        if not (config.folder / "config.json").is_file():
+            write_text(config.folder / "config.json", settings_text(config))
     except OSError as error:
         raise RunError(f"cannot make run folder {config.folder}: {error}") from error
+
+
+def place_of(config: Config) -> Path | None:
+    """The absolute path of a data set that is no name of one but a folder or table."""
+    path = Path(config.data).expanduser()
+    return path.absolute() if config.data != "digits" and path.exists() else None
+
+
+def is_at_same_place(config: Config) -> bool:
+    """Whether the data set is where the run's was, so that it need not be compared."""
+    place = place_of(config)
+    return read_place(config.folder) == (place and str(place))
+
+
+def read_place(folder: Path) -> str | None:
+    """Where the data of a run are, an absolute path; None for a data set by name."""
+    origin = folder / "origin.json"
+    place = read_json(origin).get("place") if origin.is_file() else None
+    return place if isinstance(place, str) else None
 
 
 def is_visible(entry: Path) -> bool:
@@ -103,6 +127,7 @@ def check_origin(folder: Path, dataset: Dataset) -> None:
     """
     new = {
         "data": dataset.digest(),
+        "place": dataset.place and str(dataset.place),
         "code": code_digest(),
         "commit": commit_of("gpwjax", "train"),
         "versions": {name: version(name) for name in PACKAGES},
@@ -118,6 +143,10 @@ def check_origin(folder: Path, dataset: Dataset) -> None:
             f"run folder {folder} holds a run on other data: the SHA-256 of the "
             f"images of {dataset.name} was {data}, now {new['data']}. Name another "
             "folder with --run-dir"
+        )
+    if before.pop("place", None) != now.pop("place"):
+        write_text(
+            file, json.dumps(read_json(file) | {"place": new["place"]}, indent=2)
         )
     del now["commit"]  # the digest says whether the code is another
     for name in now:

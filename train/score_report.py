@@ -123,7 +123,9 @@ class Report:
             ],
         )
         about = {"data": self.data, "part": self.part, **self.summary, **self.about}
-        write_text(folder / "summary.json", json.dumps(about, indent=2))
+        write_text(
+            folder / "summary.json", json.dumps(about, indent=2, allow_nan=False)
+        )
         with own_settings(names=[*answers.classes, self.data]):
             save(self.draw(), folder / "evaluation.png")
 

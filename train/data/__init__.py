@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,8 @@ from train.data.cache import cached_arrays
 from train.data.prepare import NAMES, prepare
 from train.data.source import Source
 from train.data.splits import paper_split, train_val_test
+
+log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Dataset:
       train, val, test: indices of images.
       skipped: (file, reason) of each image that could not be read.
       describe: index -> what to call the image in messages.
+      file: index -> the image's file, where each has one.
+      place: the folder or table of the images, absolute, where there is one.
       pad: whether images got black bars to become squares.
       resize: how larger images were shrunk, "bilinear" or "nearest".
     """
@@ -41,6 +46,8 @@ class Dataset:
     test: np.ndarray
     skipped: list[tuple[str, str]]
     describe: Callable[[int], str] = str
+    file: Callable[[int], Path] | None = None
+    place: Path | None = None
     pad: bool = False
     resize: str = "bilinear"
 
@@ -83,6 +90,8 @@ def load_dataset(config: Config) -> Dataset:
         test,
         [*source.skipped, *arrays.skipped],
         source.describe,
+        source.file,
+        source.place,
         source.pad,
         source.resize,
     )
@@ -106,13 +115,18 @@ def split(
 
 def find_source(config: Config) -> Source:
     """The data set that `--data` names, not decoded yet."""
-    if config.data == "digits":
-        return digits.source()
     data_dir = find_data_dir(config.data_dir)
     path = Path(config.data).expanduser()
     is_path = path.name != config.data
-    if not is_path and prepared.is_prepared(config.data, data_dir):
-        return prepared.source(config.data, data_dir)
+    is_digits = config.data == "digits"
+    if is_digits or (not is_path and prepared.is_prepared(config.data, data_dir)):
+        if path.exists():
+            log.warning(
+                "--data %s is the data set of that name, not what lies in %s: that is "
+                "--data ./%s",
+                *(config.data, Path.cwd(), config.data),
+            )
+        return digits.source() if is_digits else prepared.source(config.data, data_dir)
     if path.is_dir():
         return folder.source(path)
     if path.is_file() and path.suffix.lower() == ".csv":
@@ -165,7 +179,11 @@ def check_trainable(dataset: Dataset, config: Config) -> None:
         )
     for split in ("val", "test"):
         if not len(getattr(dataset, split)):
-            raise RunError(f"{dataset.name} has too few images for a {split} split")
+            raise RunError(
+                f"{dataset.name} has too few images for a {split} split: "
+                f"{len(dataset.train)} of {len(dataset.classes)} classes, and each "
+                "class needs one for training. Add some, or a split with other images"
+            )
     if len(dataset.train) < config.batch_size:
         raise RunError(
             f"--batch-size must be at most the {len(dataset.train)} training images of "

@@ -13,7 +13,7 @@ from gpwjax.places import user_path
 from train.command_line import parse
 from train.config import Config, RunError
 from train.data import Dataset, find_data_dir, load_dataset
-from train.data.report import imbalance
+from train.data.report import imbalance, repeats, repeats_text
 from train.data.storage import clean, listing
 from train.runtime import start_logging
 
@@ -110,6 +110,10 @@ def table(dataset: Dataset) -> str:
     lines = [f"{n:{width}}" + "".join(f"{c:>9}" for c in row) for n, *row in rows]
     if uneven := imbalance(counts[0]):
         lines.append(uneven)
+    repeated = repeats(dataset)
+    if text := repeats_text(repeated):
+        lines.append(text)
+        lines += [f"  {r.part}: {r.image} is {r.trained} of train" for r in repeated]
     if dataset.skipped:
         lines.append(f"left out: {len(dataset.skipped)}")
         lines += [f"  {what}: {why}" for what, why in dataset.skipped]

@@ -1,176 +1,139 @@
 """A folder of images: one folder for each class, with or without train/val/test."""
 
-import os
-from collections.abc import Mapping
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from gpwjax.pictures import has_image_name, read_image
+from gpwjax.picture_files import files_below
+from gpwjax.pictures import read_image
 from train.config import RunError
+from train.data.layout import (
+    beside,
+    described,
+    find_classes,
+    find_split_folders,
+    loose_images,
+    refuse_unknown_splits,
+    unwrapped,
+    visible_folders,
+)
+from train.data.names import SAME_CLASS, class_key, printable, shown
 from train.data.source import Source, consecutive, digest_of, file_stamp
 
-# In lower case.
-SPLIT_NAMES = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
-LITTER = {"thumbs.db", "desktop.ini", "__macosx"}  # left by Windows and macOS
-CLASSES_NAMED_AS_SPLITS = (
-    f"Folders named {', '.join(SPLIT_NAMES)} are taken for splits: where one is a "
-    "class, put all class folders into a folder train"
-)
+log = logging.getLogger(__name__)
 
 
 def source(root: Path) -> Source:
     """The images below `root`.
 
     Each visible file below a class folder is one, but for litter: what cannot be read
-    is then listed as skipped.
+    is then listed as skipped. Folders of splits are known by `train.data.names`.
 
     Raises:
       RunError: a folder cannot be listed, there are no classes, a class has no training
         image, or the splits do not fit together.
     """
     try:
-        split_folders = find_split_folders(root)
+        top = unwrapped(root)
+        split_folders = find_split_folders(top)
         first = next(iter(split_folders))
-        labels = find_classes(split_folders[first])
+        classes = find_classes(split_folders[first])
+        refuse_unknown_splits(top, split_folders, classes)
         splits = {
-            split: labelled_files(folder, labels)
+            split: labelled_files(folder, classes)
             for split, folder in split_folders.items()
         }
-        skipped = left_out(root, split_folders)
+        skipped = left_out(root, top, split_folders)
     except (OSError, RecursionError) as error:
         raise RunError(f"cannot list the images in {root}: {error}") from error
-    present = {label for _, label in splits[first]}
-    for name, label in labels.items():
-        if label not in present:
-            raise RunError(
-                f"class folder {name!r} in {split_folders[first].absolute()} is empty: "
-                "add images or remove it"
-            )
+    refuse_empty(split_folders[first], classes, splits[first])
     files = [file for found in splits.values() for file in found]
+    name = printable(root.absolute().name) or "root"
+    log.info("%s: %s; %d classes", name, described(root, split_folders), len(classes))
+    warn_of_spellings(split_folders.values())
     return Source(
-        name=printable(root.absolute().name) or "root",
+        name=name,
         digest=digest_of(
             (str(file.relative_to(root)), file_stamp(file)) for file, _ in files
         ),
-        classes=tuple(map(printable, labels)),
+        classes=tuple(map(printable, classes.values())),
         splits=consecutive({split: len(found) for split, found in splits.items()}),
         size=None,
         read=lambda number: (read_image(files[number][0]), files[number][1]),
         describe=lambda number: printable(files[number][0].relative_to(root)),
+        file=lambda number: files[number][0],
+        place=root.absolute(),
         skipped=skipped,
     )
 
 
-def find_split_folders(root: Path) -> dict[str, Path]:
-    """Split -> its folder, the training split first; {"all": root} for one pool."""
-    folders = visible_folders(root)
-    found = {}
-    for folder in folders:
-        split = SPLIT_NAMES.get(folder.name.lower())
-        if split in found:
+def refuse_empty(
+    folder: Path, classes: Mapping[str, str], files: Iterable[tuple[Path, int]]
+) -> None:
+    """Raises RunError where one of the classes in a folder has none of its files."""
+    present = {label for _, label in files}
+    for label, name in enumerate(classes.values()):
+        if label not in present:
             raise RunError(
-                f"{root} has two {split} folders: {found[split].name}, {folder.name}"
+                f"class folder {name!r} in {folder.absolute()} is empty: "
+                "add images or remove it"
             )
-        if split is not None:
-            found[split] = folder
-    if not found:
-        return {"all": root}
-    if "train" not in found:
-        names = ", ".join(folder.name for folder in found.values())
-        raise RunError(
-            f"{root.absolute()} has {names} but no folder train. "
-            f"{CLASSES_NAMED_AS_SPLITS}"
-        )
-    if len(folders) > len(found) and not visible_folders(found["train"]):
-        raise RunError(
-            f"{found['train'].absolute()} holds no folder. {CLASSES_NAMED_AS_SPLITS}"
-        )
-    return {split: found[split] for split in ("train", "val", "test") if split in found}
 
 
-def find_classes(folder: Path) -> dict[str, int]:
-    """Name of each class folder -> label.
-
-    Raises:
-      RunError: there is none.
-    """
-    names = [class_folder.name for class_folder in visible_folders(folder)]
-    if not names:
-        raise RunError(
-            f"{folder.absolute()} must hold one folder of images for each class, and "
-            "holds no folder. Images without class folders can be listed in a file: "
-            "--data FILE.csv, with the columns path,label"
-        )
-    return {name: label for label, name in enumerate(names)}
+def warn_of_spellings(folders: Iterable[Path]) -> None:
+    """Warns once of class folders that are taken for the same class."""
+    spellings = defaultdict(set)
+    for folder in folders:
+        for class_folder in visible_folders(folder):
+            spellings[class_key(class_folder.name)].add(class_folder.name)
+    several = [shown(sorted(names)) for names in spellings.values() if len(names) > 1]
+    if several:
+        log.warning(SAME_CLASS, " / ".join(several))
 
 
-def labelled_files(folder: Path, labels: Mapping[str, int]) -> list[tuple[Path, int]]:
+def labelled_files(folder: Path, classes: Mapping[str, str]) -> list[tuple[Path, int]]:
     """The files in the class folders of one split, and their labels.
 
+    Args:
+      folder: of the split.
+      classes: as of `find_classes`.
+
     Raises:
-      RunError: there is a class folder that is not in `labels`.
+      RunError: there is a class folder that is not of `classes`.
     """
-    class_folders = visible_folders(folder)
-    unknown = [f.name for f in class_folders if f.name not in labels]
+    labels = {key: label for label, key in enumerate(classes)}
+    files, unknown = [], []
+    for class_folder in visible_folders(folder):
+        label = labels.get(class_key(class_folder.name))
+        if label is None:
+            unknown.append(class_folder.name)
+        else:
+            files += [(file, label) for file in files_below(class_folder)]
     if unknown:
         raise RunError(
             f"{folder.absolute()} has classes that the training images have not: "
-            f"{', '.join(map(repr, unknown))}"
+            f"{shown(unknown)}. Theirs are {shown([*classes.values()])}"
         )
-    return [(f, labels[c.name]) for c in class_folders for f in files_below(c)]
+    return files
 
 
-def left_out(root: Path, split_folders: Mapping[str, Path]) -> list[tuple[str, str]]:
-    """(name, reason) of what a person may have meant to be used, and is not."""
+def left_out(
+    root: Path, top: Path, split_folders: Mapping[str, Path]
+) -> list[tuple[str, str]]:
+    """(name, reason) of what a person may have meant to be used, and is not.
+
+    Args:
+      root: where names begin.
+      top: the folder that holds the splits.
+      split_folders: split -> folder.
+    """
     found = [
         (image, "is in no class folder")
         for folder in split_folders.values()
         for image in loose_images(folder)
     ]
     if "all" not in split_folders:
-        beside = {*visible_folders(root), *loose_images(root)}
-        beside -= {*split_folders.values()}
-        found += [(entry, "is in no split") for entry in sorted(beside)]
+        others = sorted([*beside(top, split_folders), *loose_images(top)])
+        found += [(entry, "is in no split") for entry in others]
     return [(printable(entry.relative_to(root)), reason) for entry, reason in found]
-
-
-def visible_folders(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if is_visible(f.name) and f.is_dir())
-
-
-def loose_images(folder: Path) -> list[Path]:
-    """What lies directly in a folder and has an image's name: no README, say."""
-    return sorted(
-        file
-        for file in folder.iterdir()
-        if is_visible(file.name) and has_image_name(file) and not file.is_dir()
-    )
-
-
-def files_below(folder: Path) -> list[Path]:
-    """All visible files below a folder, sorted. Links to folders are among them, not
-    followed: they may lead in a circle."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    found = []
-    for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = filter(is_visible, folders)
-        links = [f for f in folders if os.path.islink(os.path.join(parent, f))]
-        found += [Path(parent, f) for f in links + files if is_visible(f)]
-    return sorted(found)
-
-
-def is_visible(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in LITTER
-
-
-def printable(path: Path | str) -> str:
-    """A path as text that can be written as UTF-8: bytes that are none as \\xff."""
-    return os.fsencode(path).decode(errors="backslashreplace")

@@ -25,6 +25,8 @@ class Source:
         from one.
       read: number -> image (H, W, 3) uint8 and label; raises UnreadableImageError.
       describe: number -> what to call the image in messages.
+      file: number -> the image's file, where each has one.
+      place: the folder or table that it was read from, absolute, where there is one.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Source:
     size: int | None
     read: Callable[[int], tuple[np.ndarray, int]]
     describe: Callable[[int], str] = str
+    file: Callable[[int], Path] | None = None
+    place: Path | None = None
     pad: bool = False
     resize: str = "bilinear"
     skipped: Sequence[tuple[str, str]] = ()

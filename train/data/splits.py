@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+SMALL = 50  # images of a class below which rounding misses its shares by over 1%
 POOL = (0.7, 0.1, 0.2)  # train, val, test
 HELD_OUT = 0.1  # of the training images, where there is no validation split
 PAPER = (0.65, 0.8)  # where the paper's validation and test parts of PlantDoc begin
@@ -14,7 +15,9 @@ def stratified_split(
 ) -> list[np.ndarray]:
     """Splits the indices of `labels` at random, each class in the same proportions.
 
-    A class with too few images for all parts is in the first part at least.
+    A class of SMALL images or more is rounded by itself. Of the smaller ones, each of
+    which may have no image for a part, all together have their share in each part. Each
+    class has an image in the first part, and each part one where the classes leave it.
 
     Args:
       labels: (N,) class of each image.
@@ -25,15 +28,64 @@ def stratified_split(
       For each part its sorted indices.
     """
     rng = np.random.default_rng(seed)
-    parts = [[np.arange(0)] for _ in shares]  # so that there may be no class
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        # Counted from the last part, so that rounding favours the first.
-        ends = np.round(np.cumsum(shares[::-1]) * len(members)).astype(int)
-        pieces = np.split(members, ends[:-1])
+    present, counts = np.unique(labels, return_counts=True)
+    members = [rng.permutation(np.flatnonzero(labels == label)) for label in present]
+    sizes = np.array([rounded(count, shares) for count in counts], int)
+    sizes = sizes.reshape(-1, len(shares))  # there may be no class
+    small = counts < SMALL
+    sizes[small] = dealt(counts[small], shares, sizes[~small].sum(0), rng)
+    parts = [[np.arange(0)] for _ in shares]
+    for of_class, of_part in zip(members, sizes, strict=True):
+        pieces = np.split(of_class, np.cumsum(of_part[::-1])[:-1])
         for part, piece in zip(parts, reversed(pieces), strict=True):
             part.append(piece)
     return [np.sort(np.concatenate(part)) for part in parts]
+
+
+def rounded(count: int, shares: Sequence[float]) -> np.ndarray:
+    """How many of a class's `count` images are in each part.
+
+    Counted from the last part, so that rounding favours the first.
+    """
+    ends = np.round(np.cumsum(shares[::-1]) * count).astype(int)
+    return np.diff(ends, prepend=0)[::-1]
+
+
+def dealt(
+    counts: np.ndarray,
+    shares: Sequence[float],
+    others: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """How many images of each class are in each part: (classes, parts).
+
+    From the last part on, a part's share of all images is taken one by one, each from
+    the class that is owed most: by what was its share of this part and of those before,
+    less what was taken from it. So a class that gave none to one part is the first to
+    give to the next.
+
+    Args:
+      counts: (classes,) images of each.
+      shares: of each part.
+      others: (parts,) images of other classes; a part that has none gets one at least.
+      rng: chooses among classes that are owed the same.
+    """
+    sizes = np.zeros((len(counts), len(shares)), int)
+    owed = np.zeros(len(counts))
+    room = counts - 1  # each class keeps an image for the first part
+    for part in reversed(range(1, len(shares))):
+        owed += shares[part] * counts
+        number = max(round(shares[part] * counts.sum()), int(others[part] == 0))
+        order = rng.permutation(len(counts))
+        givers = np.repeat(order, room[order])
+        turns = np.concatenate([np.arange(0), *map(np.arange, room[order])])
+        # Of equals those that have given less; rounded, so that equals are equal.
+        first = np.lexsort((turns, (turns - owed[givers]).round(9)))[:number]
+        sizes[:, part] = np.bincount(givers[first], minlength=len(counts))
+        owed -= sizes[:, part]
+        room -= sizes[:, part]
+    sizes[:, 0] = counts - sizes.sum(1)
+    return sizes
 
 
 def train_val_test(

@@ -3,14 +3,19 @@
 import csv
 import dataclasses
 import io
+import logging
 import reprlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gpwjax.pictures import read_image
 from train.config import RunError
-from train.data.folder import SPLIT_NAMES, printable
+from train.data.locate import Locator
+from train.data.names import SAME_CLASS, class_key, plain, printable, shown, split_named
 from train.data.source import Source, consecutive, digest_of, file_stamp
+
+log = logging.getLogger(__name__)
 
 MAX_BYTES = 100_000_000  # of a table, some two million images
 
@@ -41,24 +46,32 @@ def source(file: Path) -> Source:
         if size > MAX_BYTES:
             raise RunError(f"is too large: {size} bytes, at most {MAX_BYTES}")
         content = file.read_bytes()
-        rows, repeats = without_repeats(read_table(content), file.parent)
+        locate = Locator(file.parent)
+        rows, repeats = without_repeats(read_table(content), locate)
         splits = split_rows(rows)
+        locate.check([(row.line, row.path) for row in rows])
     except OSError as error:
         raise RunError(f"cannot read {file}: {error.strerror}") from error
     except RunError as error:
         raise RunError(f"{file} {error}") from error
     rows = [row for part in splits.values() for row in part]
-    files = [file.parent / row.path for row in rows]
-    classes = sorted({row.label for row in rows})
-    labels = {name: label for label, name in enumerate(classes)}
+    files = [locate(row.path) for row in rows]
+    classes = name_classes(row.label for row in rows)
+    labels = {key: label for label, key in enumerate(classes)}
+    log.info("%s: %s; %d classes", file.name, layout(splits), len(classes))
     return Source(
         name=printable(file.stem),
         digest=digest_of([content, *map(file_stamp, files)]),
-        classes=tuple(classes),
+        classes=tuple(classes.values()),
         splits=consecutive({split: len(part) for split, part in splits.items()}),
         size=None,
-        read=lambda number: (read_image(files[number]), labels[rows[number].label]),
+        read=lambda number: (
+            read_image(files[number]),
+            labels[class_key(rows[number].label)],
+        ),
         describe=lambda number: rows[number].path,
+        file=files.__getitem__,
+        place=file.absolute(),
         skipped=repeats,
     )
 
@@ -71,6 +84,7 @@ def read_table(content: bytes) -> list[Row]:
     """
     lines = numbered_lines(content)
     line, header = next(lines, (1, []))
+    header = [name.strip() for name in header]
     columns = {name: header.count(name) for name in ("path", "label", "split")}
     if columns["path"] != 1 or columns["label"] != 1 or columns["split"] > 1:
         raise RunError(
@@ -102,17 +116,40 @@ def to_row(line: int, header: Sequence[str], values: Sequence[str]) -> Row:
             f"that holds a comma must be in quotes): {short.repr(values)}"
         )
     by_column = dict(zip(header, values, strict=True))
-    for name in ("path", "label"):
-        if not by_column[name]:
+    for name, value in (
+        ("path", by_column["path"]),
+        ("label", by_column["label"].strip()),
+    ):
+        if not value:
             raise RunError(f"line {line}: the {name} is empty: {short.repr(values)}")
-    name = by_column.get("split", "")
-    split = SPLIT_NAMES.get(name.lower()) if name else "all"
+    name = by_column.get("split", "").strip()
+    split = split_named(name) if name else "all"
     if split is None:
         raise RunError(
-            f"line {line}: the split must be one of {', '.join(SPLIT_NAMES)}, got "
-            f"{short.repr(name)}"
+            f"line {line}: the split must be train, val, test, or another common name "
+            f"of one of them, got {short.repr(name)}"
         )
-    return Row(line, by_column["path"], by_column["label"], split)
+    return Row(line, by_column["path"], plain(by_column["label"]), split)
+
+
+def name_classes(labels: Iterable[str]) -> dict[str, str]:
+    """Key of each class, as of `class_key`, -> its name, in the order of the names;
+    warns of labels that are taken for the same class."""
+    spellings = defaultdict(set)
+    for label in labels:
+        spellings[class_key(label)].add(label)
+    several = [shown(sorted(names)) for names in spellings.values() if len(names) > 1]
+    if several:
+        log.warning(SAME_CLASS, " / ".join(several))
+    names = {key: min(labels) for key, labels in spellings.items()}
+    return dict(sorted(names.items(), key=lambda item: item[1]))
+
+
+def layout(splits: Collection[str]) -> str:
+    """What a table says of splits, for people."""
+    if len(splits) == 1:
+        return "no splits, so its images are split into training, validation and test"
+    return f"the images of {', '.join(splits)} as its column split says"
 
 
 def numbered_lines(content: bytes) -> Iterator[tuple[int, list[str]]]:
@@ -141,7 +178,7 @@ def numbered_lines(content: bytes) -> Iterator[tuple[int, list[str]]]:
 
 
 def without_repeats(
-    rows: Iterable[Row], folder: Path
+    rows: Iterable[Row], locate: Callable[[str], Path]
 ) -> tuple[list[Row], list[tuple[str, str]]]:
     """The rows but for those that only repeat one; (path, reason) of each of those.
 
@@ -151,10 +188,10 @@ def without_repeats(
     first: dict[Path, Row] = {}
     repeats = []
     for row in rows:
-        known = first.setdefault(folder / row.path, row)
+        known = first.setdefault(locate(row.path), row)
         for name in ("label", "split"):
             value, before = getattr(row, name), getattr(known, name)
-            if value != before:
+            if class_key(value) != class_key(before):
                 raise RunError(
                     f"line {row.line}: {short.repr(row.path)} has {name} "
                     f"{short.repr(value)}, on line {known.line} {short.repr(before)}"
