@@ -55,7 +55,11 @@ def status_with_output(status: int | None) -> int:
 
 
 def use_unfailing_streams() -> None:
-    """Replaces stdout and stderr, unless somebody did already, as notebooks do."""
+    """Replaces stdout and stderr, unless somebody did already, as notebooks do.
+
+    A file may have a name that is no text, and a terminal may lack characters: those
+    are written as in Python.
+    """
     # What is opened next must not take the number of a stream that is closed: what
     # libraries write to stderr would go into that file.
     while (free := os.open(os.devnull, os.O_RDONLY)) <= max(STREAMS.values()):
@@ -64,6 +68,8 @@ def use_unfailing_streams() -> None:
     for name, descriptor in STREAMS.items():
         stream = getattr(sys, name)
         if stream is not None and stream is not getattr(sys, f"__{name}__"):
+            if isinstance(stream, io.TextIOWrapper):  # a notebook's is not
+                stream.reconfigure(errors="backslashreplace")
             continue
         if stream is not None:
             with contextlib.suppress(OSError):
@@ -72,7 +78,7 @@ def use_unfailing_streams() -> None:
         unfailing = io.TextIOWrapper(
             io.BufferedWriter(raw),
             encoding=getattr(stream, "encoding", "utf-8"),
-            errors="backslashreplace",  # a terminal may lack characters
+            errors="backslashreplace",
             line_buffering=name == "stderr" or raw.isatty(),
         )
         setattr(sys, name, unfailing)

@@ -3,7 +3,7 @@ none. The training program in processes of its own, with a net that compiles qui
 
 | fault | test |
 |---|---|
-| Ctrl-C, SIGTERM | here: asked to stop |
+| Ctrl-C, SIGTERM, SIGHUP | here: asked to stop |
 | kill -9 at any moment | here: killed at any moment |
 | full disk, read-only folder, folder that vanishes | here |
 | metrics.csv cut | here, test_run_folder.py |
@@ -63,7 +63,12 @@ def assert_one_clear_line(output: str, pattern: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "signum", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+    "signum",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
 )
 def test_asked_to_stop_it_saves_and_goes_on_later(start, whole, tmp_path, signum):
     args = [*SETTINGS, "--run-dir", tmp_path / "run"]

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import fcntl
 import hashlib
 import io
 import json
@@ -19,6 +18,7 @@ from train.commit import commit_of
 from train.config import Config, RunError
 from train.data import Dataset
 from train.hosts import is_first
+from train.locks import FolderInUseError, exclusive
 from train.recipes import AUTOMATIC
 
 log = logging.getLogger(__name__)
@@ -119,15 +119,14 @@ def locked(folder: Path) -> Iterator[None]:
     if not is_first():
         yield
         return
-    with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(
-                f"run folder {folder} is in use by another process: wait for it, or "
-                "name another folder with --run-dir"
-            ) from error
-        yield
+    try:
+        with exclusive(folder):
+            yield
+    except FolderInUseError as error:
+        raise RunError(
+            f"run folder {folder} is in use by {error}: wait for it, or name another "
+            "folder with --run-dir"
+        ) from error
 
 
 def check_origin(folder: Path, dataset: Dataset) -> None:

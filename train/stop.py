@@ -1,8 +1,9 @@
-"""Ctrl-C and SIGTERM: asked to stop, a run saves first."""
+"""Ctrl-C, SIGTERM and a closed terminal: asked to stop, a run saves first."""
 
 import signal
 from types import FrameType
 
+HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -10,7 +11,8 @@ class Stopped(BaseException):
     """The run was asked to stop. Not an Exception, so nothing takes it for an error.
 
     Attributes:
-      exit_status: 130 after Ctrl-C, 143 after SIGTERM, as shells have it.
+      exit_status: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, as shells
+        have it.
     """
 
     def __init__(self, signum: int, message: str = ""):
@@ -27,6 +29,9 @@ class StopRequest:
         self._postponed = False
         for signum in SIGNALS:
             signal.signal(signum, self._handle)
+        # With nohup it is ignored.
+        if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
+            signal.signal(HANGUP, self._handle)
 
     def postpone(self) -> None:
         """From now on a signal is only remembered: the caller looks at `signum`."""

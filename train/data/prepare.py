@@ -1,7 +1,6 @@
 """Prepares the data sets that we have builders for: archives -> ArrayRecord files."""
 
 import contextlib
-import fcntl
 import io
 import json
 import logging
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from train.config import RunError
 from train.data.archives import check_digest, find_archives, remove, unpack
+from train.locks import FolderInUseError, exclusive
 
 if TYPE_CHECKING:
     from train.data.builder import ArchiveBuilder
@@ -151,9 +151,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
       RunError: another process does.
     """
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(f"another process is preparing {folder}") from error
-        yield
+    try:
+        with exclusive(folder):
+            yield
+    except FolderInUseError as error:
+        raise RunError(f"{error} is preparing {folder}") from error
