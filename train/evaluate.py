@@ -99,6 +99,11 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
         default=argparse.SUPPRESS,
         help="of cropped_plantdoc (default: the run's, or clean)",
     )
+    add(
+        "--mirror",
+        action="store_true",
+        help="test the mean of the answers to each image and to its mirror image",
+    )
     return parser.parse_args(args)
 
 

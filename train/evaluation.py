@@ -73,9 +73,9 @@ def evaluate(options: argparse.Namespace) -> None:
     numbers = match_classes(net.classifier.classes, dataset)
     folder = options.out or net.report_folder / f"{dataset.name}-{options.part}"
     folder.mkdir(parents=True, exist_ok=True)  # now, so that it cannot fail later
-    logits = compute_logits(net, dataset, indices, config.batch_size)
+    logits = compute_logits(net, dataset, indices, config.batch_size, options.mirror)
     answers = Answers(net.classifier.classes, numbers[dataset.labels[indices]], logits)
-    about = describe(net, config)
+    about = describe(net, config) | {"mirror": options.mirror}
     report = Report(answers, indices, dataset.name, options.part, about)
     log.info("\n%s\n", report.text())
     report.write(folder)
@@ -200,9 +200,16 @@ def match_classes(known: Sequence[str], dataset: Dataset) -> np.ndarray:
 
 
 def compute_logits(
-    net: Net, dataset: Dataset, indices: np.ndarray, batch_size: int
+    net: Net,
+    dataset: Dataset,
+    indices: np.ndarray,
+    batch_size: int,
+    mirror: bool = False,
 ) -> np.ndarray:
     """Logits (N, classes) of these images, each batch spread over all devices.
+
+    With `mirror` they are those of the mean of the probabilities of an image and of its
+    mirror image.
 
     Raises:
       RunError: they are not finite.
@@ -210,7 +217,7 @@ def compute_logits(
     devices = jax.device_count()
     replicated, spread = placements()
     variables = jax.device_put(net.classifier.variables, replicated)
-    forward = make_forward(net)
+    forward = make_forward(net, mirror)
     size = -(-batch_size // devices) * devices  # as many for each device
     batches = []
     with progress_bar("evaluating", len(indices)) as bar:
@@ -229,7 +236,7 @@ def compute_logits(
     return logits
 
 
-def make_forward(net: Net) -> Callable[[dict, jax.Array], jax.Array]:
+def make_forward(net: Net, mirror: bool) -> Callable[[dict, jax.Array], jax.Array]:
     """A jitted function of the net's variables and images (N, h, w, 3) uint8.
 
     The images are enlarged as `Classifier.predict` does it: first to the size at which
@@ -238,12 +245,19 @@ def make_forward(net: Net) -> Callable[[dict, jax.Array], jax.Array]:
     model, about = net.classifier.model, net.classifier.metadata
     precision = net.settings.get("matmul_precision")
 
+    def logits_of(variables: dict, images: jax.Array) -> jax.Array:
+        return model.apply(variables, images, train=False).astype(jnp.float32)
+
     @jax.jit
     def forward(variables: dict, images: jax.Array) -> jax.Array:
         images = as_input(as_input(images, stored_size(about)), about["image_size"])
         with jax.default_matmul_precision(precision):
-            logits = model.apply(variables, images, train=False)
-        return logits.astype(jnp.float32)
+            logits = logits_of(variables, images)
+            if not mirror:
+                return logits
+            both = logits, logits_of(variables, images[:, :, ::-1])
+        # Up to a constant, which changes no probability.
+        return jnp.logaddexp(*map(jax.nn.log_softmax, both))
 
     return forward
 
