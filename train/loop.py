@@ -274,7 +274,7 @@ def train(
             state = state.replace(metrics=run.zero_metrics())
             checkpoints.save(state, row)
             log_epoch(row, config.epochs)
-            if doubtful := doubt(rows, len(run.dataset.val), run.chance):
+            if doubtful := doubt(rows, config.epochs, len(run.dataset.val), run.chance):
                 log.warning(doubtful)
             (signum,) = largest(run.stop.signum or 0)
             if signum and epoch + 1 < config.epochs:
