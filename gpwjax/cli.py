@@ -14,8 +14,9 @@ from pathlib import Path
 import jax
 
 import gpwjax
-from gpwjax import explain, export, predict, summary, web
+from gpwjax import explain, export, predict, summary
 from gpwjax.compilation import use_compilation_cache
+from gpwjax.export import web
 from gpwjax.pictures import UnreadableImageError, find_pictures, read_image
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63

@@ -17,9 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from gpwjax.conv import Conv
-from gpwjax.depthwise import Depthwise
-from gpwjax.layers import BatchNorm, Pointwise, channels_first, swish
+from gpwjax import Pointwise
+from gpwjax.net import channels_first
+from gpwjax.ops.activations import swish
+from gpwjax.ops.batch_norm import BatchNorm
+from gpwjax.ops.convolution import Conv
+from gpwjax.ops.depthwise import Depthwise
 from train.augment import augment
 from train.checkpoints import Checkpoints
 from train.config import Config
@@ -43,7 +46,7 @@ class Net(nn.Module):
         norm = partial(BatchNorm, use_running_average=not train, momentum=0.9)
         x = swish(norm()(Conv(16)(channels_first(images))))
         x = norm()(Depthwise(3, 2, ((0, 1), (0, 1)))(x))
-        x = Pointwise(16, min_channels=4, norm=norm, activation=swish)(x)
+        x = Pointwise(16, min_channels=4, norm=norm, activation=swish, axis=0)(x)
         x = nn.Dropout(0.3, deterministic=not train)(x.mean((2, 3)).T)
         return nn.Dense(3)(x)
 

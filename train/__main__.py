@@ -5,10 +5,10 @@ import os
 import sys
 import traceback
 
+from gpwjax.memory import keep_memory
 from train.command_line import parse
 from train.config import Config, RunError
 from train.runtime import (
-    keep_memory,
     quieten_absl,
     start_logging,
 )

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpwjax.memory import keep_memory
 from train.config import RunError
 from train.runtime import (
-    keep_memory,
     quieten_absl,
     start_logging,
 )

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from train.run import placements
 from train.run_folder import PACKAGES, read_json
 from train.score_report import Report
 from train.scores import Answers
+from train.step import answers
 from train.watch import STEPS_AHEAD
 
 log = logging.getLogger(__name__)
@@ -215,7 +217,8 @@ def make_forward(net: Net) -> Callable[[dict, jax.Array], jax.Array]:
     def forward(variables: dict, images: jax.Array) -> jax.Array:
         images = as_input(as_input(images, stored_size(about)), about["image_size"])
         with jax.default_matmul_precision(precision):
-            logits = model.apply(variables, images, train=False)
+            net = partial(model.apply, variables, train=False)
+            logits = answers(net, images)
         return logits.astype(jnp.float32)
 
     return forward

@@ -1,4 +1,4 @@
-"""The 3x3 convolution, on a CPU as matrix products, forward and backward."""
+"""The 3x3 convolution."""
 
 import math
 from functools import partial
@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-from gpwjax.depthwise import Padding, pad, windows
-from gpwjax.unfused import unfused
+from gpwjax.ops.arrays import Padding, pad, windows
+from gpwjax.ops.platforms import in_a_branch, operation_of
+from gpwjax.ops.product import add_bias
 
 
 class Conv(nn.Module):
@@ -36,40 +37,42 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (3, 3, len(x), self.features))
+        kernel = self.param(
+            "kernel", self.kernel_init, (3, 3, x.shape[0], self.features)
+        )
         bias = None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        y = convolution(x, kernel, self.stride, self.padding)
-        return y if bias is None else y + bias[:, None, None, None]
+        y = convolution(x, kernel, stride=self.stride, padding=self.padding)
+        return y if bias is None else add_bias(y, bias)
 
 
-def convolution(
+def plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """Convolution of (C, N, H, W) with a kernel (3, 3, C, F): (F, N, H', W')."""
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        padding,
+        dimension_numbers=("CNHW", "HWIO", "CNHW"),
+    )
+
+
+def as_product(
     x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
-    """Convolution of (C, N, H, W) with a kernel (3, 3, C, F): (F, N, H', W').
+    """One matrix product: XLA:CPU's convolution takes one core and another order of the
+    axes.
 
-    XLA:CPU's convolution takes one core and another order of the axes, so on a CPU it
-    is one matrix product: of an image's three channels, after the shifts; with stride
-    1, before them, where a DenseNet's are fewer.
+    Of an image's three channels, after the shifts; with stride 1, before them, where a
+    DenseNet's are fewer.
     """
-
-    def direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel,
-            (stride, stride),
-            padding,
-            dimension_numbers=("CNHW", "HWIO", "CNHW"),
-        )
-
-    on_cpu = direct
-    if len(x) == 3:
-        on_cpu = partial(shifted_before, stride=stride, padding=padding)
-    elif stride == 1:
-        on_cpu = partial(shifted_after, padding=padding)
-    return jax.lax.platform_dependent(x, kernel, cpu=on_cpu, default=direct)
+    if x.shape[0] == 3:
+        return shifted_before(x, kernel, stride, padding)
+    if stride == 1:
+        return shifted_after(x, kernel, padding)
+    return plain(x, kernel, stride, padding)
 
 
 def shifted_before(
@@ -106,11 +109,11 @@ def sum_shifted(parts: jax.Array, padding: Padding) -> jax.Array:
         shifted = windows(padded, 3, 1)
         return sum(part[number] for number, (*_, part) in enumerate(shifted))
 
-    # Planes, and by themselves, as in `depthwise_forward`.
+    # Planes, and by themselves, as in `depthwise.shifted_forward`.
     _, n, *size = parts.shape
-    planes = parts.reshape(len(parts) * n, *size)
-    y = unfused(shift_and_add, planes)
-    return y.reshape(len(parts) // 9, n, *y.shape[1:])
+    planes = parts.reshape(parts.shape[0] * n, *size)
+    y = in_a_branch(shift_and_add, planes)
+    return y.reshape(parts.shape[0] // 9, n, *y.shape[1:])
 
 
 def sum_shifted_forward(parts: jax.Array, padding: Padding) -> tuple[jax.Array, None]:
@@ -127,7 +130,10 @@ def sum_shifted_backward(
         shifted = [part for *_, part in windows(pad(dy, around), 3, 1)]
         return jnp.concatenate(shifted[::-1])
 
-    return (unfused(shift_back, dy),)
+    return (in_a_branch(shift_back, dy),)
 
 
 sum_shifted.defvjp(sum_shifted_forward, sum_shifted_backward)
+
+
+convolution = operation_of({"default": plain, "cpu": as_product})
