@@ -105,11 +105,11 @@ class GroupedPointwise(nn.Module):
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (features,), self.param_dtype)
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x = promote_dtype(x, kernel, dtype=self.dtype)[0]
         x = jnp.moveaxis(x, self.axis, 0)
         y = product(x, kernel, before=before, after=after)
         if bias is not None:
-            y = add_bias(y, early(bias, after))
+            y = add_bias(y, early(bias, after).astype(y.dtype))
         return jnp.moveaxis(y, 0, self.axis)
 
 

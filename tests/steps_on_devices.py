@@ -8,6 +8,7 @@ gradient in float32, and evaluates at the end. Every tenth state is written.
 """
 
 import itertools
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from gpwjax.ops.activations import swish
 from gpwjax.ops.batch_norm import BatchNorm
 from gpwjax.ops.convolution import Conv
 from gpwjax.ops.depthwise import Depthwise
+from gpwjax.ops.platforms import form
 from train.augment import augment
 from train.checkpoints import Checkpoints
 from train.config import Config
@@ -35,6 +37,7 @@ from train.step import TrainState, loss_gradient, train_step
 from train.stop import StopRequest
 
 CONFIG = Config("drawn", image_size=8, batch_size=16, mixup=0.3, ema=0.9)
+FORMS = ("default", "cpu", "cuda", "tpu")
 UNEVEN = 21  # images to evaluate, no multiple of the batch
 
 
@@ -101,9 +104,22 @@ def before_the_first_step(run: Run, state: TrainState) -> dict[str, jax.Array]:
     (loss, _), grads = gradient(state, mixed, labels, share, key=key)
     dropped = nn.Dropout(0.3, deterministic=False)
     dropped = dropped.apply({}, jnp.ones_like(mixed), rngs={"dropout": key})
-    found = {"indices": indices, "batch": gathered(images), "labels": labels}
+    found = {}
+    if jax.device_count() > 1:
+        step = state, images, labels, key
+        found = {f"exchanges {of}": exchanges(of, *step) for of in FORMS}
+    found |= {"indices": indices, "batch": gathered(images), "labels": labels}
     found |= {"augmented": mixed, "dropped": dropped, "loss": loss}
     return found | fetched("gradient", grads)
+
+
+def exchanges(platform: str, *operands: jax.Array) -> list[str]:
+    """The kinds of exchanges between devices in the optimised train step, whose
+    operations have the forms for a platform."""
+    with form(platform):
+        program = train_step.lower(*operands, config=CONFIG).compile().as_text()
+    kinds = r" (all-\w+|reduce-scatter|collective-\w+)(?:-start)?\("
+    return sorted(set(re.findall(kinds, program)))
 
 
 def in_float64(x: jax.Array | jax.ShapeDtypeStruct) -> jax.Array | jax.ShapeDtypeStruct:

@@ -1,6 +1,7 @@
 """What the operations on maps (C, N, H, W) have in common."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +23,20 @@ def windows(x: jax.Array, k: int, stride: int) -> Iterator[tuple[int, int, jax.A
     for i in range(k):
         for j in range(k):
             yield i, j, x[:, :, i : i + rows : stride, j : j + columns : stride]
+
+
+def sums(arrays: Sequence[jax.Array], axes: Sequence[int]) -> list[jax.Array]:
+    """Those of arrays of one shape, each by itself."""
+    return [x.sum(axes) for x in arrays]
+
+
+def sums_in_one_pass(
+    arrays: Sequence[jax.Array], axes: Sequence[int]
+) -> list[jax.Array]:
+    """As `sums`; what the arrays are computed from is read once."""
+    zeros = tuple(jnp.zeros((), x.dtype) for x in arrays)
+    add = partial(jax.tree.map, jnp.add)
+    return list(jax.lax.reduce(tuple(arrays), zeros, add, axes))
 
 
 def widened(x: jax.Array) -> jax.Array:

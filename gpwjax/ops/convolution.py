@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-from gpwjax.ops.arrays import Padding, pad, windows
+from gpwjax.ops.arrays import Padding, pad, widened, windows
 from gpwjax.ops.platforms import in_a_branch, operation_of
 from gpwjax.ops.product import add_bias
 
@@ -43,20 +43,71 @@ class Conv(nn.Module):
         bias = None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x = promote_dtype(x, kernel, dtype=self.dtype)[0]
         y = convolution(x, kernel, stride=self.stride, padding=self.padding)
-        return y if bias is None else add_bias(y, bias)
+        return y if bias is None else add_bias(y, bias.astype(y.dtype))
 
 
 def plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """Convolution of (C, N, H, W) with a kernel (3, 3, C, F): (F, N, H', W')."""
+    """Convolution of (C, N, H, W) with a kernel (k, k, C / groups, F): (F, N, H', W').
+
+    In the dtype of x.
+    """
     return jax.lax.conv_general_dilated(
         x,
-        kernel,
+        kernel.astype(x.dtype),
         (stride, stride),
         padding,
         dimension_numbers=("CNHW", "HWIO", "CNHW"),
+        feature_group_count=x.shape[0] // kernel.shape[2],
     )
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def with_wide_gradient(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """The convolution; the gradient of its kernel is summed in float32 at least, over
+    chips too. A GPU would want x and dy in float32 for that."""
+    return plain(x, kernel, stride, padding)
+
+
+def with_wide_gradient_forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return plain(x, kernel, stride, padding), (x, kernel)
+
+
+def with_wide_gradient_backward(
+    stride: int,
+    padding: Padding,
+    saved: tuple[jax.Array, jax.Array],
+    dy: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    run = partial(plain, kernel=kernel, stride=stride, padding=padding)
+    (dx,) = jax.linear_transpose(run, x)(dy)
+    # A convolution of x with dy, whose result has the size of the kernel.
+    around = [
+        (before, k + stride * (results - 1) - size - before)
+        for (before, _), k, size, results in zip(
+            padding, kernel.shape[:2], x.shape[2:], dy.shape[2:], strict=True
+        )
+    ]
+    dkernel = jax.lax.conv_general_dilated(
+        x,
+        dy,
+        (1, 1),
+        around,
+        rhs_dilation=(stride, stride),
+        dimension_numbers=("NCHW", "OIHW", "HWNC"),
+        batch_group_count=x.shape[0] // kernel.shape[2],
+        preferred_element_type=widened(x).dtype,
+    )
+    return dx, dkernel.astype(kernel.dtype)
+
+
+with_wide_gradient.defvjp(with_wide_gradient_forward, with_wide_gradient_backward)
 
 
 def as_product(
@@ -68,6 +119,7 @@ def as_product(
     Of an image's three channels, after the shifts; with stride 1, before them, where a
     DenseNet's are fewer.
     """
+    kernel = kernel.astype(x.dtype)
     if x.shape[0] == 3:
         return shifted_before(x, kernel, stride, padding)
     if stride == 1:
@@ -136,4 +188,6 @@ def sum_shifted_backward(
 sum_shifted.defvjp(sum_shifted_forward, sum_shifted_backward)
 
 
-convolution = operation_of({"default": plain, "cpu": as_product})
+convolution = operation_of(
+    {"default": plain, "cpu": as_product, "tpu": with_wide_gradient}
+)

@@ -50,13 +50,17 @@ def operation_of(forms: dict[str, Operation]) -> Operation:
     return operation
 
 
-def by_row(operation: Operation) -> Operation:
+def by_row(operation: Operation, **forms: Operation) -> Operation:
     """An operation of arrays (C, ...), on a CPU computed as that of rows (C, M).
 
     XLA:CPU vectorises along the last axis alone, which for images may have 7 elements.
     Arrays (C,) stay as they are; keyword arguments are no arrays.
+
+    Args:
+      operation: its plain form.
+      **forms: those for other platforms, as of `by_platform`.
     """
-    return collapsed_on_cpu(operation, kept=1)
+    return collapsed_on_cpu(operation, kept=1, **forms)
 
 
 def by_image(operation: Operation) -> Operation:
@@ -64,7 +68,7 @@ def by_image(operation: Operation) -> Operation:
     return collapsed_on_cpu(operation, kept=2)
 
 
-def collapsed_on_cpu(operation: Operation, kept: int) -> Operation:
+def collapsed_on_cpu(operation: Operation, kept: int, **forms: Operation) -> Operation:
     """An operation whose arrays have all axes after the first `kept` in one on a CPU.
 
     Its results are (C, ...) like its first array, or (C,).
@@ -80,7 +84,7 @@ def collapsed_on_cpu(operation: Operation, kept: int) -> Operation:
         y = operation(*map(collapse, arrays), **settings)
         return jax.tree.map(lambda y: y.reshape(shape) if y.ndim > kept else y, y)
 
-    return operation_of({"default": operation, "cpu": collapsed})
+    return operation_of({"default": operation, "cpu": collapsed, **forms})
 
 
 def unfused(function: Operation, *operands: Any) -> Any:
