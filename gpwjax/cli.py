@@ -12,8 +12,9 @@ from pathlib import Path
 import jax
 
 import gpwjax
-from gpwjax import explain, export, predict, summary, web
+from gpwjax import explain, export, predict, summary
 from gpwjax.compilation import use_compilation_cache
+from gpwjax.export import web
 from gpwjax.inference import NOT_FINITE, NotFiniteError
 from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures

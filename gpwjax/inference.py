@@ -11,6 +11,7 @@ from flax import linen as nn
 from PIL import Image
 
 from gpwjax import weights
+from gpwjax.pieces import in_pieces
 
 BATCH_SIZE = 64
 NOT_FINITE = "gets numbers from the net that are not finite"  # goes on from its name
@@ -83,7 +84,8 @@ class Classifier:
 
         @jax.jit
         def probabilities(variables: dict, images: jax.Array) -> jax.Array:
-            return jax.nn.softmax(self.model.apply(variables, images, train=False))
+            net = partial(self.model.apply, variables, train=False)
+            return jax.nn.softmax(in_pieces(net, images))
 
         return partial(probabilities, jax.device_put(self.variables))
 

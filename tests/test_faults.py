@@ -87,7 +87,6 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path, kills):
     """In turn before a step on the disk, also while saving and reporting, and after a
     time."""
     env = environment(tmp_path / "cache")
-    env["GLIBC_TUNABLES"] = ""  # else the program starts itself anew
     finished = subprocess.run(
         [sys.executable, HERE / "killed_runs.py", tmp_path, str(kills)],
         env=env,

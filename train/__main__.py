@@ -6,11 +6,11 @@ import sys
 import traceback
 from typing import Any
 
+from gpwjax.memory import keep_memory
 from gpwjax.output import run_program
 from train.command_line import parse
 from train.config import Config, RunError
 from train.runtime import (
-    keep_memory,
     quieten_absl,
     start_logging,
 )

@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from gpwjax.memory import keep_memory
 from gpwjax.output import run_program
 from gpwjax.places import user_path
 from train.config import RunError
 from train.runtime import (
-    keep_memory,
     quieten_absl,
     start_logging,
 )

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from train.run import placements
 from train.run_folder import PACKAGES, read_json, read_place
 from train.score_report import Report
 from train.scores import Answers
+from train.step import net_logits
 from train.watch import STEPS_AHEAD
 
 log = logging.getLogger(__name__)
@@ -245,19 +247,17 @@ def make_forward(net: Net, mirror: bool) -> Callable[[dict, jax.Array], jax.Arra
     model, about = net.classifier.model, net.classifier.metadata
     precision = net.settings.get("matmul_precision")
 
-    def logits_of(variables: dict, images: jax.Array) -> jax.Array:
-        return model.apply(variables, images, train=False).astype(jnp.float32)
-
     @jax.jit
     def forward(variables: dict, images: jax.Array) -> jax.Array:
         images = as_input(as_input(images, stored_size(about)), about["image_size"])
         with jax.default_matmul_precision(precision):
-            logits = logits_of(variables, images)
+            net = partial(model.apply, variables, train=False)
+            logits = net_logits(net, images).astype(jnp.float32)
             if not mirror:
                 return logits
-            both = logits, logits_of(variables, images[:, :, ::-1])
+            mirrored = net_logits(net, images[:, :, ::-1]).astype(jnp.float32)
         # Up to a constant, which changes no probability.
-        return jnp.logaddexp(*map(jax.nn.log_softmax, both))
+        return jnp.logaddexp(*map(jax.nn.log_softmax, (logits, mirrored)))
 
     return forward
 
