@@ -4,7 +4,9 @@ import math
 
 import pytest
 
-from train.validation import WORST, doubt, is_over, quality
+from train.command_line import parse
+from train.config import Config
+from train.validation import WORST, best_row, doubt, is_over, quality
 
 
 def epochs(*pairs: tuple[float, float], train: float = 0.9) -> list[dict[str, float]]:
@@ -39,6 +41,23 @@ def test_patience_counts_epochs_without_a_better_validation(accuracies, over):
     rows = epochs(*((accuracy, 1.0) for accuracy in accuracies))
     assert is_over(rows, patience=2) == over
     assert not is_over(rows, patience=None)
+
+
+def test_an_early_epoch_is_worse_than_a_late_one():
+    rows = epochs((0.9, 0.1), (0.5, 1.0), (0.6, 1.0), (0.5, 0.9))
+    rows = [row | {"epoch": number} for number, row in enumerate(rows, start=1)]
+    assert best_row(rows, first=1)["epoch"] == 1
+    assert best_row(rows, first=2)["epoch"] == 3
+    assert best_row(rows[:1], first=2)["epoch"] == 1  # there is no other
+    assert is_over(rows, patience=3)
+    assert not is_over(rows, patience=2, first=2)
+
+
+@pytest.mark.parametrize(("epochs", "first"), [(1, 1), (3, 3), (25, 17), (300, 201)])
+def test_the_best_epoch_of_ones_own_data_is_one_of_the_last_third(epochs, first):
+    config = parse(["--data", "pets", "--epochs", str(epochs)])
+    assert config.first_best == first
+    assert Config("cifar10", epochs=epochs).first_best == 1
 
 
 def test_a_lower_loss_at_the_same_accuracy_is_better_and_goes_on():

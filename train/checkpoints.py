@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -35,9 +36,11 @@ class Checkpoints:
     Args:
       folder: that of the run.
       like: a state as it will be restored: shapes, dtypes and shardings.
+      first_best: number of the first epoch that may be the best one.
     """
 
-    def __init__(self, folder: Path, like: TrainState):
+    def __init__(self, folder: Path, like: TrainState, first_best: int = 1):
+        self._quality = partial(quality, first=first_best)
         self._run_folder, self._like = folder, like
         self._folder = (folder / "checkpoints").absolute()
         self._set_broken_aside()
@@ -50,13 +53,13 @@ class Checkpoints:
                         policies.LatestN(1),
                         policies.BestN(
                             n=1,
-                            get_metric_fn=quality,
+                            get_metric_fn=self._quality,
                             keep_checkpoints_without_metrics=False,
                         ),
                     ]
                 ),
                 # Orbax saves metrics only with best_fn; what is kept, the policy says.
-                best_fn=quality,
+                best_fn=self._quality,
                 # The next step overwrites the arrays that it is given (they are
                 # donated), so they must be on disk before it begins.
                 enable_async_checkpointing=False,
@@ -101,7 +104,7 @@ class Checkpoints:
             state, metrics = read(self._folder / str(best), self._like)
         except BrokenCheckpointError as error:
             raise RunError(f"checkpoint {best}, the best one, {error}") from error
-        if quality(metrics) == WORST:
+        if self._quality(metrics) == WORST:
             raise RunError(
                 "in no epoch the loss of the validation images is finite, so there is "
                 "no best one: try a smaller --lr, with another --run-dir"

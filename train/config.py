@@ -181,6 +181,9 @@ class Config:
     class_weights: Literal["none", "balanced"] = "none"
     """Of the classes in the loss. balanced: each class counts the same, however few
     images it has."""
+    best_after: float = 0.0
+    """Share of the epochs after which one can be the best in validation: of few
+    validation images an early one is the best by chance."""
     patience: int | None = None
     """Epochs without a better validation after which training ends (None: all are
     made)."""
@@ -247,7 +250,7 @@ class Config:
             check(value is None or value >= 1, name, value, "at least 1")
         for name in ("clip_norm", "mixup", "cutmix"):
             check_at_least_0(name, getattr(self, name))
-        for name in ("momentum", "label_smoothing", "ema"):
+        for name in ("momentum", "label_smoothing", "ema", "best_after"):
             check_share(name, getattr(self, name))
         if self.min_channels is not None:
             rule = "at least 1, or none for the dense net"
@@ -295,6 +298,11 @@ class Config:
     def variant(self) -> str:
         """The paper's name of the variant: dense, 16ch, ..."""
         return "dense" if self.min_channels is None else f"{self.min_channels}ch"
+
+    @property
+    def first_best(self) -> int:
+        """Number of the first epoch, from 1, that may be the best in validation."""
+        return 1 + math.floor(self.best_after * (self.epochs or 0))
 
     @property
     def folder(self) -> Path:

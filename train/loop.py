@@ -98,7 +98,9 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
 
 def train_and_test(run: Run, model: nn.Module, counts: gpwjax.Counts) -> dict[str, Any]:
     """All epochs that are still to do, and the test; the content of result.json."""
-    with Checkpoints(run.folder, expected_state(run, model)) as checkpoints:
+    with Checkpoints(
+        run.folder, expected_state(run, model), run.config.first_best
+    ) as checkpoints:
         state = start_state(run, model, checkpoints)
         with Events(run, int(state.step)) as events:
             rows = train(run, state, checkpoints, events)
@@ -244,7 +246,7 @@ def train(
         done=int(state.step) * config.batch_size,
     ) as bar:
         for epoch in range(first_epoch, config.epochs):
-            if is_over(rows, config.patience):
+            if is_over(rows, config.patience, config.first_best):
                 log.info(
                     "ending after epoch %d: %d epochs without a better validation",
                     epoch,

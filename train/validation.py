@@ -5,26 +5,31 @@ from collections.abc import Mapping, Sequence
 
 Row = Mapping[str, float]  # of metrics.csv
 
-WORST = (-math.inf, -math.inf)
+WORST = (False, -math.inf, -math.inf)
 EPOCHS_OF_DOUBT = 5  # of which each must validate near chance
 
 
-def quality(row: Row) -> tuple[float, float]:
+def quality(row: Row, first: int = 1) -> tuple[bool, float, float]:
     """What the best epoch has most of: validation accuracy; at a draw, least loss.
 
-    An epoch whose loss is not finite is worse than all others.
+    An epoch before `first` is worse than one from there on, and one whose loss is not
+    finite is worse than all others.
     """
     if not math.isfinite(row["val_loss"]):
         return WORST
-    return row["val_accuracy"], -row["val_loss"]
+    return row.get("epoch", first) >= first, row["val_accuracy"], -row["val_loss"]
 
 
-def is_over(rows: Sequence[Row], patience: int | None) -> bool:
+def best_row(rows: Sequence[Row], first: int = 1) -> Row:
+    """The row of the best epoch; `first` as of `quality`."""
+    return max(rows, key=lambda row: quality(row, first))
+
+
+def is_over(rows: Sequence[Row], patience: int | None, first: int = 1) -> bool:
     """Whether the last `patience` epochs were not better than the best one before."""
     if patience is None or len(rows) <= patience:
         return False
-    best = max(range(len(rows)), key=lambda number: quality(rows[number]))
-    return len(rows) - 1 - best >= patience
+    return len(rows) - 1 - rows.index(best_row(rows, first)) >= patience
 
 
 def doubt(rows: Sequence[Row], epochs: int, images: int, chance: float) -> str | None:

@@ -24,6 +24,7 @@ from train.report.render import Table, duration, percent, render
 from train.report.runs import RunFiles
 from train.run_folder import flatten
 from train.scores import wilson_interval
+from train.validation import best_row
 
 
 def run_page(run: RunFiles) -> str:
@@ -90,7 +91,7 @@ def best_epoch(run: RunFiles) -> tuple[int, float]:
     """Number and validation accuracy of the epoch that was, or would be, tested."""
     if run.result:
         return run.result["best_epoch"], run.result["val_accuracy"]
-    best = max(run.epochs, key=lambda row: row["val_accuracy"])
+    best = best_row(run.epochs, run.config.first_best)
     return best["epoch"], best["val_accuracy"]
 
 
