@@ -14,6 +14,7 @@ import jax
 import gpwjax
 from gpwjax import explain, export, predict, summary, web
 from gpwjax.compilation import use_compilation_cache
+from gpwjax.devices import NoDevicesError, check_devices
 from gpwjax.inference import NOT_FINITE, NotFiniteError
 from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures
@@ -328,6 +329,8 @@ def draw_maps(options: argparse.Namespace) -> Iterator[str]:
         raise CommandError(NO_ANSWER if NOT_FINITE in unread else NOTHING_READ)
     with writing(options.output):
         explain.write(rows, options.output)
+    if note := explain.size_of_a_map(classifier):
+        print(note, file=sys.stderr)
     yield f"The picture is in {options.output}"
 
 
@@ -440,12 +443,13 @@ def load_net(path: Path) -> gpwjax.Classifier:
     """The net of a weights file or a run folder, with JAX's cache of programs.
 
     Raises:
-      CommandError: there is none, or it is broken.
+      CommandError: there is none, or it is broken, or there are no devices.
     """
     use_compilation_cache()
     try:
+        check_devices()
         return gpwjax.load(weights_file(path))
-    except (OSError, ValueError) as error:
+    except (NoDevicesError, OSError, ValueError) as error:
         raise CommandError(error) from error
 
 

@@ -8,11 +8,7 @@ import traceback
 from gpwjax.output import run_program
 from train.command_line import parse
 from train.config import Config, RunError
-from train.runtime import (
-    keep_memory,
-    quieten_absl,
-    start_logging,
-)
+from train.runtime import keep_memory, start_jax, start_logging
 from train.stop import Stopped, StopRequest
 
 log = logging.getLogger("train")
@@ -63,12 +59,10 @@ def run(config: Config, stop: StopRequest) -> None:
         connect(config)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from gpwjax.compilation import use_compilation_cache
     from train.loop import fit
     from train.seeds import fit_seeds
 
-    quieten_absl()
-    use_compilation_cache()
+    start_jax()
     with logging_redirect_tqdm():
         if config.seeds > 1:
             log.info(fit_seeds(config, stop))

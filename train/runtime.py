@@ -4,6 +4,8 @@ import logging
 import os
 import sys
 
+from train.config import RunError
+
 
 def keep_memory() -> None:
     """Starts the program again with settings of malloc, unless there are some.
@@ -36,9 +38,22 @@ def start_logging() -> None:
     logging.getLogger("train").setLevel(logging.INFO)
 
 
-def quieten_absl() -> None:
-    """TFDS and Orbax say there what only their developers want to know."""
+def start_jax() -> None:
+    """Turns on the cache of compiled programs and finds the devices.
+
+    Raises:
+      RunError: there are none.
+    """
     # Not at the top: the wrong arguments are told before anything large is imported.
     from absl import logging as absl_logging
 
+    from gpwjax.compilation import use_compilation_cache
+    from gpwjax.devices import NoDevicesError, check_devices
+
+    # TFDS and Orbax say there what only their developers want to know.
     absl_logging.set_verbosity(absl_logging.ERROR)
+    use_compilation_cache()
+    try:
+        check_devices()
+    except NoDevicesError as error:
+        raise RunError(str(error)) from error
