@@ -14,6 +14,7 @@ from orbax.checkpoint import checkpoint_managers
 from train.config import RunError
 from train.hosts import first_host_first, is_first
 from train.step import TrainState
+from train.validation import WORST, quality
 
 log = logging.getLogger(__name__)
 
@@ -97,9 +98,15 @@ class Checkpoints:
         """
         best = self._manager.best_step()
         try:
-            return read(self._folder / str(best), self._like)
+            state, metrics = read(self._folder / str(best), self._like)
         except BrokenCheckpointError as error:
             raise RunError(f"checkpoint {best}, the best one, {error}") from error
+        if quality(metrics) == WORST:
+            raise RunError(
+                "in no epoch the loss of the validation images is finite, so there is "
+                "no best one: try a smaller --lr, with another --run-dir"
+            )
+        return state, metrics
 
     def _set_broken_aside(self) -> None:
         """Moves the checkpoints that are not sound out of Orbax's sight."""
@@ -123,11 +130,6 @@ class Checkpoints:
 
     def __exit__(self, *_: object) -> None:
         self._manager.close()
-
-
-def quality(metrics: dict[str, float]) -> tuple[float, float]:
-    """What the best epoch has most of: validation accuracy; at a draw, least loss."""
-    return metrics["val_accuracy"], -metrics["val_loss"]
 
 
 def read(folder: Path, like: TrainState) -> tuple[TrainState, dict[str, float] | None]:

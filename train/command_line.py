@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tyro
 
 from train.config import Config
-from train.presets import DIGITS, preset_table, presets
+from train.presets import default_settings, preset_table, presets
 
 
 def parse(args: Sequence[str]) -> Config:
@@ -17,6 +17,7 @@ def parse(args: Sequence[str]) -> Config:
         prog="python -m train", add_help=False, allow_abbrev=False
     )
     first.add_argument("--data")
+    first.add_argument("--recipe")
     first.add_argument("--preset")
     first.add_argument("--list-presets", action="store_true")
     known, _ = first.parse_known_args(args)
@@ -26,11 +27,14 @@ def parse(args: Sequence[str]) -> Config:
     if known.preset is not None:
         if known.preset not in presets():
             first.error(unknown_preset(known.preset))
+        if known.recipe is not None:
+            first.error(
+                f"--recipe must be left out with --preset, which has a whole recipe, "
+                f"got {known.recipe}"
+            )
         default = presets()[known.preset]
-    elif known.data in (None, DIGITS.data):
-        default = DIGITS
     else:
-        default = Config(data=known.data)
+        default = default_settings(known.data, known.recipe)
     return tyro.cli(Config, default=default, args=args, prog="python -m train")
 
 

@@ -54,6 +54,21 @@ UserPath = Annotated[
     ),
 ]
 
+# None follows the data set; as tyro writes it, it would be `--epochs None`.
+Auto = Annotated[
+    int | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT|auto",
+        instance_from_str=lambda text: None if text[0] == "auto" else int(text[0]),
+        is_instance=lambda value: value is None or isinstance(value, int),
+        str_from_instance=lambda value: ["auto" if value is None else str(value)],
+    ),
+]
+
+# A flag without a value, though it may be None.
+AutoFlag = Annotated[bool | None, tyro.conf.arg(constructor=bool)]
+
 # Several names as one value, since tyro would take all that follows for names.
 Names = Annotated[
     tuple[str, ...],
@@ -122,6 +137,9 @@ class Config:
     """SHA-256 of archives to accept that are not the official ones."""
     split: Literal["clean", "paper"] = "clean"
     """Of cropped_plantdoc: clean, with no photograph in two parts, or the paper's."""
+    recipe: Literal["own", "paper", "modern"] = "paper"
+    """Whose settings are the defaults: own, for data of one's own, which is what they
+    get; paper, the paper's; or modern, what has become usual since."""
     preset: str | None = None
     """A row of the paper with its whole recipe, or a modern one: --list-presets shows
     them. Other settings change what they name."""
@@ -134,10 +152,12 @@ class Config:
     """Net: one of gpwjax.list_models()."""
     min_channels: MinChannels = 16
     """Least input channels of a group in the pointwise convolutions; none: dense."""
-    image_size: int = 224
-    """Height and width of the images that the net sees, pixels."""
-    small_images: bool = False
-    """Stride 1 in the net's first three layers of stride 2."""
+    image_size: Auto = 224
+    """Height and width of the images that the net sees, pixels; auto: as most pictures
+    have, up to 224."""
+    small_images: AutoFlag = False
+    """Stride 1 in the net's first three layers of stride 2 (None: for images below 64
+    pixels)."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Of the computation; parameters and batch statistics are float32."""
     remat: bool = False
@@ -146,17 +166,24 @@ class Config:
     """Of float32 products and convolutions on GPUs and TPUs, which may round their
     inputs: highest does not."""
     batch_norm_momentum: float | None = None
-    """Decay of the running batch statistics (None: the paper's, 0.99 in MobileNet)."""
+    """Decay of the running batch statistics (None: in the recipe own by the number of
+    steps, else the paper's, 0.99 in MobileNet)."""
     init: UserPath | None = None
     """Trained net to begin with: a weights file or a run folder (None: random weights).
     Its classifier is taken over too where the classes are the same."""
     freeze: Names = ()
     """Parts of the net of --init that stay as they are, such as stem,block0: weights
     and batch statistics, which are then used in training too."""
-    epochs: int = 50
-    """Passes over the training images."""
-    batch_size: int = 64
-    """Images in a step."""
+    epochs: Auto = 50
+    """Passes over the training images; auto: by their number."""
+    batch_size: Auto = 64
+    """Images in a step; auto: by the number of training images."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """Of the classes in the loss. balanced: each class counts the same, however few
+    images it has."""
+    patience: int | None = None
+    """Epochs without a better validation after which training ends (None: all are
+    made)."""
     optimizer: Literal["rmsprop", "adam", "adamw", "sgd"] = "rmsprop"
     """rmsprop has the paper's constants; sgd has Nesterov's momentum."""
     momentum: float = 0.9
@@ -172,8 +199,9 @@ class Config:
     cosine the highest."""
     cycle_epochs: int = 25
     """Epochs of one cycle of the learning rate."""
-    warmup_epochs: int = 0
-    """Epochs in which the learning rate rises from 0, before the cosine."""
+    warmup_epochs: Auto = 0
+    """Epochs in which the learning rate rises from 0, before the cosine; auto: a tenth,
+    at most 5."""
     label_smoothing: float = 0.0
     """Share of each label that is spread over all classes."""
     mixup: float = 0.0
@@ -213,8 +241,10 @@ class Config:
     the seed)."""
 
     def __post_init__(self) -> None:
-        for name in ("image_size", "epochs", "batch_size", "cycle_epochs", "seeds"):
-            check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        counts = ("image_size", "epochs", "batch_size", "patience")
+        for name in (*counts, "cycle_epochs", "seeds"):
+            value = getattr(self, name)
+            check(value is None or value >= 1, name, value, "at least 1")
         for name in ("clip_norm", "mixup", "cutmix"):
             check_at_least_0(name, getattr(self, name))
         for name in ("momentum", "label_smoothing", "ema"):
@@ -248,10 +278,17 @@ class Config:
             check(value is None or self.distributed, name, value, rule)
         if self.hosts is not None:
             check(self.hosts >= 1, "hosts", self.hosts, "at least 1")
-        rule = f"from 0 to below the {self.epochs} epochs"
+        self._check_warmup()
+
+    def _check_warmup(self) -> None:
+        if self.warmup_epochs is None:
+            return
+        rule, most = "at least 0", math.inf
         if self.schedule != "cosine":
             rule = f"0 with --schedule {self.schedule}, which has no warm-up"
-        most = self.epochs if self.schedule == "cosine" else 1
+            most = 1
+        elif self.epochs is not None:
+            rule, most = f"from 0 to below the {self.epochs} epochs", self.epochs
         check(0 <= self.warmup_epochs < most, "warmup_epochs", self.warmup_epochs, rule)
 
     @property

@@ -15,11 +15,12 @@ import gpwjax
 from train.checkpoints import Checkpoints
 from train.config import NO_AUGMENTATION, Augmentation, Config, RunError
 from train.data import check_trainable, load_dataset
-from train.data.report import imbalance, repeats, repeats_text
+from train.data.report import imbalance, repeats, repeats_text, shown_weights
 from train.drawings import draw_missing
 from train.hosts import first_host_first, gathered, is_first, largest
 from train.optimizer import make_optimizer, make_schedule
 from train.progress import progress_bar
+from train.recipes import described, settled
 from train.results import write_results
 from train.run import Run
 from train.run_folder import (
@@ -45,6 +46,7 @@ from train.step import (
 from train.stop import Stopped, StopRequest
 from train.tensorboard import Events
 from train.transfer import check_head, load_source, take_over
+from train.validation import doubt, is_over
 from train.watch import STEPS_AHEAD, LossWatch
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
       Stopped: it was asked to stop; where it stopped is saved.
     """
     folder = config.folder
-    check_run_folder(config)
+    config = check_run_folder(config)
     if (folder / "result.json").is_file():
         if not is_at_same_place(config):
             check_origin(folder, load_dataset(config))
@@ -77,6 +79,7 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
     source = load_source(config) if config.init and is_new else None
     with first_host_first("load the data set"):
         dataset = load_dataset(config)
+    config = settled(config, dataset, jax.device_count())
     check_trainable(dataset, config)
     if source is not None:
         check_head(source, dataset.classes, config.freeze)
@@ -122,8 +125,12 @@ def log_dataset(run: Run) -> None:
         data.stored_size,
         data.stored_size,
     )
-    if uneven := imbalance(data.class_counts(data.train)):
-        log.warning(uneven)
+    log.info(described(run.config))
+    if run.class_weights is not None:
+        weights = dict(zip(data.classes, run.class_weights.tolist(), strict=True))
+        log.info("weights in the loss: %s", shown_weights(weights))
+    elif uneven := imbalance(data.class_counts(data.train)):
+        log.warning("%s; --class-weights balanced lets each count the same", uneven)
     if repeated := repeats_text(repeats(data)):
         log.warning("%s; python -m train.data lists them", repeated)
     if data.skipped and is_first():
@@ -235,6 +242,13 @@ def train(
         done=int(state.step) * config.batch_size,
     ) as bar:
         for epoch in range(first_epoch, config.epochs):
+            if is_over(rows, config.patience):
+                log.info(
+                    "ending after epoch %d: %d epochs without a better validation",
+                    epoch,
+                    config.patience,
+                )
+                break
             begun = time.monotonic()
             state, rate = train_epoch(run, state, epoch, checkpoints, events, bar)
             if not state.metrics.images:
@@ -258,6 +272,8 @@ def train(
             state = state.replace(metrics=run.zero_metrics())
             checkpoints.save(state, row)
             log_epoch(row, config.epochs)
+            if doubtful := doubt(rows, len(run.dataset.val), run.chance):
+                log.warning(doubtful)
             (signum,) = largest(run.stop.signum or 0)
             if signum and epoch + 1 < config.epochs:
                 raise Stopped(signum, f"stopped after epoch {epoch + 1}")
@@ -280,7 +296,9 @@ def train_epoch(
     saved = time.monotonic()
     batches = run.training_batches(epoch, first)
     for number, (indices, batch) in enumerate(batches, first + 1):
-        state, loss = train_step(state, *batch, run.keys["step"], config=config)
+        state, loss = train_step(
+            state, *batch, run.keys["step"], run.class_weights, config=config
+        )
         earlier = watch.add(epoch * run.steps_per_epoch + number, indices, loss)
         if earlier is not None:
             bar.set_postfix_str(f"loss {earlier:.3f}", refresh=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from train.config import Augmentation, Config
+from train.recipes import MODERN, modern_epochs, own_data
 
 RESULTS = Path(__file__).with_name("paper_results.csv")
 NOT_OURS = "inception_v3"  # a net of the paper's tables that gpwjax does not have
@@ -15,6 +16,7 @@ NOT_OURS = "inception_v3"  # a net of the paper's tables that gpwjax does not ha
 # the paper's momentum of 0.99 lag behind the weights.
 DIGITS = Config(
     data="digits",
+    recipe="own",
     image_size=8,
     small_images=True,
     batch_norm_momentum=0.95,
@@ -41,26 +43,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "resize": "nearest",
     },
 }
-
-# Not the paper's: what has become usual since, milder where nets this small would
-# rather learn too little than too much.
-MODERN: dict[str, Any] = {
-    "batch_size": 128,
-    "dtype": "bfloat16",
-    "optimizer": "adamw",
-    "weight_decay": 0.02,
-    "clip_norm": 1.0,
-    "schedule": "cosine",
-    "lr": 2e-3,
-    "warmup_epochs": 5,
-    "label_smoothing": 0.05,
-    "mixup": 0.1,
-    "cutmix": 0.5,
-    "ema": 0.9995,
-    "augmentation": Augmentation(rotation=10, shift=0.125, shear=0, zoom=0.2),
-    "augment_val": False,
-}
-MODERN_EPOCHS = 4  # times the paper's
 
 
 @cache
@@ -117,9 +99,30 @@ def of_today(config: Config) -> Config:
     return dataclasses.replace(
         config,
         preset=f"modern-{config.preset}",
-        epochs=MODERN_EPOCHS * config.epochs,
+        **modern_epochs(config),
         **MODERN,
     )
+
+
+def default_settings(data: str | None, recipe: str | None = None) -> Config:
+    """What a command line without a preset starts from.
+
+    Args:
+      data: as `--data` names it; None: the digits.
+      recipe: as `--recipe` names it; None: the paper's for its data sets, that of the
+        digits for them, and `own` for all others.
+    """
+    if recipe is None and data in (None, DIGITS.data):
+        return DIGITS
+    data = data or DIGITS.data
+    if data not in {settings["data"] for settings in RECIPES.values()}:
+        return Config(data, **own_data(recipe or "own"))
+    paper = Config(data)
+    if recipe == "own":
+        return Config(data, **own_data(recipe))
+    if recipe == "modern":
+        return dataclasses.replace(paper, **modern_epochs(paper), **MODERN)
+    return paper
 
 
 def preset_table() -> str:

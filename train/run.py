@@ -47,6 +47,22 @@ class Run:
         keys = jax.random.split(jax.random.key(self.config.seed), len(uses))
         return dict(zip(uses, keys, strict=True))
 
+    @cached_property
+    def class_weights(self) -> np.ndarray | None:
+        """(classes,) weight of each class in the loss, 1 on average over the training
+        images; None: all have the same."""
+        if self.config.class_weights == "none":
+            return None
+        data = self.dataset
+        counts = np.array([*data.class_counts(data.train).values()])
+        return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+
+    @property
+    def chance(self) -> float:
+        """Accuracy in validation of naming its largest class always."""
+        counts = self.dataset.class_counts(self.dataset.val).values()
+        return max(counts) / sum(counts)
+
     @property
     def replicated(self) -> NamedSharding:
         """Placement of the state: whole on each device."""

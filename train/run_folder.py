@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import dataclasses
 import hashlib
 import io
 import json
@@ -18,10 +19,12 @@ from train.config import Config, RunError
 from train.data import Dataset
 from train.hosts import is_first
 from train.locks import FolderInUseError, exclusive
+from train.recipes import AUTOMATIC
 
 log = logging.getLogger(__name__)
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+NAMES = ("preset", "recipe")  # of settings that are settings themselves
 METRICS = (
     "epoch",
     "step",
@@ -35,8 +38,11 @@ METRICS = (
 )
 
 
-def check_run_folder(config: Config) -> None:
+def check_run_folder(config: Config) -> Config:
     """Looks whether the run folder is free, or that of the same configuration.
+
+    Returns:
+      The configuration; what it leaves to the data set is as the folder's run has it.
 
     Raises:
       RunError: it holds a run of another configuration, or something else.
@@ -49,14 +55,20 @@ def check_run_folder(config: Config) -> None:
             if place_of(config) is not None:
                 del new["data"]  # by another path it may be the same: `check_origin`
                 old.pop("data", None)
-            refuse_other_settings(folder, old, new)
-        elif folder.is_dir() and any(is_visible(entry) for entry in folder.iterdir()):
+            open_settings = (name for name in AUTOMATIC if new[name] is None)
+            left_open = {name: old[name] for name in open_settings if name in old}
+            refuse_other_settings(folder, old, new | left_open)
+            return dataclasses.replace(config, **left_open)
+        if folder.is_dir() and any(is_visible(entry) for entry in folder.iterdir()):
             raise RunError(
                 f"run folder {folder} is not empty and holds no run: name another with "
                 "--run-dir"
             )
     except OSError as error:
         raise RunError(f"run folder {folder} cannot be read: {error}") from error
+    except ValueError as error:
+        raise RunError(f"{folder / 'config.json'} is damaged: {error}") from error
+    return config
 
 
 def make_run_folder(config: Config) -> None:
@@ -175,12 +187,16 @@ def settings_text(config: Config) -> str:
 
 
 def refuse_other_settings(folder: Path, old: dict, new: dict) -> None:
-    """Raises RunError naming what differs between two configurations."""
-    old, new = flatten(old), flatten(new)
+    """Raises RunError naming what differs between two configurations.
+
+    A setting that the code of the old one did not have was what is now its default.
+    """
+    old, new, default = map(flatten, (old, new, Config("").to_json()))
     changes = [
-        f"--{name.replace('_', '-')} was {old.get(name)}, now {new.get(name)}"
+        f"--{name.replace('_', '-')} was {before}, now {new.get(name)}"
         for name in {**old, **new}
-        if old.get(name) != new.get(name) and name != "preset"  # only a name
+        if name not in NAMES
+        and (before := old.get(name, default.get(name))) != new.get(name)
     ]
     if changes:
         raise RunError(

@@ -13,7 +13,7 @@ from flax.training import train_state
 
 from train.augment import augment
 from train.config import NO_AUGMENTATION, Augmentation, Config
-from train.mix import make_targets, mix
+from train.mix import blend, make_targets, mix
 
 
 class Metrics(struct.PyTreeNode):
@@ -136,10 +136,13 @@ def train_step(
     images: jax.Array,
     labels: jax.Array,
     key: jax.Array,
+    class_weights: jax.Array | None = None,
     *,
     config: Config,
 ) -> tuple[TrainState, jax.Array]:
     """One update on a batch of images (N, h, w, 3) uint8 and labels (N,).
+
+    `class_weights` (classes,) weigh the images in the loss; None: all are equal.
 
     Returns the new state and the loss of the batch, NaN where its gradient is not
     finite. With `on_nan="skip-batch"` such a batch changes nothing but the step.
@@ -153,9 +156,13 @@ def train_step(
     images = augment(images, augment_key, config.augmentation, config.image_size)
     images, share = mix(images, mix_key, config.mixup, config.cutmix)
 
+    weights = None
+    if class_weights is not None:
+        own = class_weights[labels]
+        weights = blend(own, own[::-1], share)
     smoothing = config.label_smoothing
     (loss, (losses, correct, batch_stats)), grads = loss_gradient(
-        state, images, labels, share, dropout_key, smoothing
+        state, images, labels, share, dropout_key, smoothing, weights
     )
     loss = jnp.where(jnp.isfinite(optax.tree.norm(grads)), loss, jnp.nan)
     metrics = state.metrics.add(losses, correct)
@@ -174,6 +181,7 @@ def loss_gradient(
     share: jax.Array,
     key: jax.Array,
     smoothing: float,
+    weights: jax.Array | None = None,
 ) -> tuple[tuple[jax.Array, tuple[jax.Array, jax.Array, dict]], dict]:
     """The mean loss of a batch and its gradient.
 
@@ -181,6 +189,7 @@ def loss_gradient(
       images: (N, H, W, 3) as the net sees them.
       labels, share, smoothing: as `make_targets` has them.
       key: of the dropout.
+      weights: (N,) of the images in the mean; None: all are equal.
 
     Returns:
       (mean loss, (losses (N,), which answers were right (N,), the new batch
@@ -199,7 +208,8 @@ def loss_gradient(
         targets = make_targets(labels, share, logits.shape[-1], smoothing)
         losses = optax.softmax_cross_entropy(logits, targets)
         correct = logits.argmax(-1) == targets.argmax(-1)
-        return losses.mean(), (losses, correct, batch_stats)
+        weighted = losses if weights is None else losses * weights
+        return weighted.mean(), (losses, correct, batch_stats)
 
     frozen = set(state.frozen.get("params", ()))
     # Around the gradient too: with `remat` it applies the net once more.

@@ -15,6 +15,7 @@ from train.data.cache import cached_arrays
 from train.data.prepare import NAMES, prepare
 from train.data.source import Source
 from train.data.splits import paper_split, train_val_test
+from train.recipes import picture_size
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Dataset:
       place: the folder or table of the images, absolute, where there is one.
       pad: whether images got black bars to become squares.
       resize: how larger images were shrunk, "bilinear" or "nearest".
+      image_size: height and width that follow the pictures, where no setting says it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Dataset:
     place: Path | None = None
     pad: bool = False
     resize: str = "bilinear"
+    image_size: int | None = None
 
     @property
     def stored_size(self) -> int:
@@ -78,7 +81,8 @@ def load_dataset(config: Config) -> Dataset:
     source = find_source(config)
     pad = source.pad if config.pad is None else config.pad
     source = dataclasses.replace(source, pad=pad, resize=config.resize)
-    arrays = cached_arrays(source, config.image_size)
+    image_size = config.image_size or picture_size(source)
+    arrays = cached_arrays(source, image_size)
     train, val, test = split(source, arrays.labels, config)
     return Dataset(
         source.name,
@@ -94,6 +98,7 @@ def load_dataset(config: Config) -> Dataset:
         source.place,
         source.pad,
         source.resize,
+        image_size,
     )
 
 

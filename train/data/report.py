@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from train.data import Dataset
 
+SHOWN = 20  # classes in a line, at most
 RATIO = 3  # of the largest class to the smallest, from which it is worth a line
 
 
@@ -27,6 +28,14 @@ def imbalance(counts: Mapping[str, int]) -> str | None:
         f"classes differ in size: {counts[smallest]} ({smallest!r}) to "
         f"{counts[largest]} ({largest!r}) training images, median {median:.10g}"
     )
+
+
+def shown_weights(weights: Mapping[str, float]) -> str:
+    """The weights of the classes in the loss, or of many the least and the largest."""
+    if len(weights) > SHOWN:
+        ends = (choose(weights, key=weights.get) for choose in (min, max))
+        return " to ".join(f"{weights[name]:.2f} ({name!r})" for name in ends)
+    return ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items())
 
 
 class Repeat(NamedTuple):

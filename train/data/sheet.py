@@ -64,8 +64,9 @@ def samples(
     chosen = rng.choice(of_class, min(SAMPLES, len(of_class)), replace=False)
     stored = dataset.images[np.sort(chosen)]
     key = jax.random.fold_in(jax.random.key(config.seed), label)
-    augmented = augment(stored, key, config.augmentation, config.image_size)
-    return to_bytes(as_input(stored, config.image_size)), to_bytes(augmented)
+    size = config.image_size or dataset.image_size
+    augmented = augment(stored, key, config.augmentation, size)
+    return to_bytes(as_input(stored, size)), to_bytes(augmented)
 
 
 def to_bytes(images: jax.Array) -> np.ndarray:

@@ -96,8 +96,8 @@ def train_val_test(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices of the training, validation and test images.
 
-    One pool ("all", or "train" alone) is split 70/10/20 within each class. Without a
-    validation split, a tenth of each class of "train" is held out for it; "val" without
+    By `stratified_split` one pool ("all", or "train" alone) is split 70/10/20, and
+    without a validation split a tenth of "train" is held out for it; "val" without
     "test" is the test split, so that what is reported was not used to choose. The parts
     made here share no photograph, and what is in the test split is not trained on.
 

@@ -4,7 +4,7 @@ import shlex
 from typing import Any
 
 from train.config import Config
-from train.presets import DIGITS, presets
+from train.presets import DIGITS, default_settings, presets
 from train.run_folder import flatten
 
 
@@ -15,7 +15,7 @@ def command_of(config: Config) -> str:
         default = presets()[config.preset]
         words += ["--preset", config.preset]
     else:
-        default = DIGITS if config.data == DIGITS.data else Config(config.data)
+        default = default_settings(config.data)
     usual = flatten(default.to_json())
     if default.preset is None:
         usual["data"] = DIGITS.data
