@@ -13,8 +13,7 @@ import jax
 
 import gpwjax
 from gpwjax import explain, export, predict, summary, web
-from gpwjax.compilation import use_compilation_cache
-from gpwjax.devices import NoDevicesError, check_devices
+from gpwjax.devices import NoDevicesError, start_jax
 from gpwjax.inference import NOT_FINITE, NotFiniteError
 from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures
@@ -445,9 +444,8 @@ def load_net(path: Path) -> gpwjax.Classifier:
     Raises:
       CommandError: there is none, or it is broken, or there are no devices.
     """
-    use_compilation_cache()
     try:
-        check_devices()
+        start_jax()
         return gpwjax.load(weights_file(path))
     except (NoDevicesError, OSError, ValueError) as error:
         raise CommandError(error) from error

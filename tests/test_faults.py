@@ -154,6 +154,16 @@ def test_a_folder_that_vanishes_stops_the_run_and_is_not_made_again(start, tmp_p
     assert "going on from step" in finish(start(*args))
 
 
+def test_a_machine_that_asks_for_64_bits_gives_the_same_bits(whole, tmp_path):
+    """Some people's, by $JAX_ENABLE_X64."""
+    cache = whole.parents[1] / "x64"
+    start = starter(
+        [HERE / "train_tiny.py"], environment(cache) | {"JAX_ENABLE_X64": "1"}
+    )
+    finish(start(*SETTINGS, "--run-dir", tmp_path / "run"))
+    assert_same_end(tmp_path / "run", whole)
+
+
 @pytest.mark.slow
 def test_a_metrics_file_that_was_cut_does_not_stop_the_run(start, tmp_path):
     args = [*SETTINGS, "--run-dir", tmp_path / "run"]

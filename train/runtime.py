@@ -39,21 +39,19 @@ def start_logging() -> None:
 
 
 def start_jax() -> None:
-    """Turns on the cache of compiled programs and finds the devices.
+    """As `gpwjax.devices.start_jax`.
 
     Raises:
-      RunError: there are none.
+      RunError: there are no devices.
     """
     # Not at the top: the wrong arguments are told before anything large is imported.
     from absl import logging as absl_logging
 
-    from gpwjax.compilation import use_compilation_cache
-    from gpwjax.devices import NoDevicesError, check_devices
+    from gpwjax import devices
 
     # TFDS and Orbax say there what only their developers want to know.
     absl_logging.set_verbosity(absl_logging.ERROR)
-    use_compilation_cache()
     try:
-        check_devices()
-    except NoDevicesError as error:
+        devices.start_jax()
+    except devices.NoDevicesError as error:
         raise RunError(str(error)) from error
