@@ -20,12 +20,12 @@ from matplotlib.figure import Figure
 
 from benchmarks.record import latest, record, today
 from gpwjax.compilation import use_compilation_cache
+from gpwjax.memory import keep_memory
 from train.command_line import parse
 from train.data import load_dataset
 from train.loop import first_state, make_model
 from train.progress import progress_bar
 from train.run import Run
-from train.runtime import keep_memory
 from train.step import train_step
 from train.stop import StopRequest
 

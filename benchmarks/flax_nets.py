@@ -14,15 +14,18 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from gpwjax import densenet, efficientnet, layers, mobilenet, mobilenet_v3
-from gpwjax.layers import keras_padding, round_channels, small_image_strides
+from gpwjax import densenet, efficientnet, mobilenet, mobilenet_v3
+from gpwjax.inverted_residual import keras_padding, round_channels
+from gpwjax.net import small_image_strides
+from gpwjax.ops import activations
+from gpwjax.ops.arrays import Padding
 from gpwjax.pointwise import num_groups
 
 Activation = Callable[[jax.Array], jax.Array]
 MakeModule = Callable[..., nn.Module]
 
 # gpwjax's own reshape their arrays, for the sake of XLA:CPU.
-PLAIN = {layers.relu: nn.relu, layers.hard_swish: nn.hard_swish}
+PLAIN = {activations.relu: nn.relu, activations.hard_swish: nn.hard_swish}
 
 
 def identity(x: jax.Array) -> jax.Array:
@@ -35,7 +38,7 @@ def interleave(x: jax.Array, step: int) -> jax.Array:
     return matrix.swapaxes(-2, -1).reshape(x.shape)
 
 
-def same_padding(x: jax.Array, kernel_size: int, stride: int) -> layers.Padding:
+def same_padding(x: jax.Array, kernel_size: int, stride: int) -> Padding:
     """Keras' zeros around (N, H, W, C)."""
     n, height, width, c = x.shape
     return keras_padding((c, n, height, width), kernel_size, stride)
@@ -133,12 +136,12 @@ class MobileNet(Net):
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         stages, layers = mobilenet.STAGES, self.layers(train)
-        stem, *strides = self.strides((n, stride) for n, _, stride in stages)
+        stem, *strides = self.strides((s.blocks, s.stride) for s in stages)
         x = layers.conv(32, (3, 3), stem, mobilenet.padding(stem), name="stem")(x)
         x = nn.relu6(layers.norm(name="stem_norm")(x))
         usual = nn.relu6 if self.min_channels is None else nn.swish
         activation = self.pointwise_activation or usual
-        widths = [features for n, features, _ in stages for _ in range(n)]
+        widths = [s.features for s in stages for _ in range(s.blocks)]
         for i, block in enumerate(zip(widths, strides, strict=True)):
             x = MobileNetBlock(*block, activation, layers, name=f"block{i}")(x)
         return self.classify(x, train, dropout=1e-3)
@@ -281,7 +284,7 @@ class DenseNet(Net):
         pointwise = partial(layers.pointwise, norm=None, activation=activation)
         layers, number = layers._replace(pointwise=pointwise), 0
         x = layers.conv(2 * densenet.GROWTH, (3, 3), use_bias=True, name="stem")(x)
-        for stage, units in enumerate(densenet.UNITS):
+        for stage, (units, _) in enumerate(densenet.STAGES):
             if stage > 0:
                 x = interleave(x, densenet.GROWTH) if grouped else x
                 x = DenseNetTransition(before, layers, name=f"transition{stage}")(x)

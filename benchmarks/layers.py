@@ -25,9 +25,11 @@ from benchmarks import flax_nets
 from benchmarks.record import add
 from benchmarks.timing import Times, interleaved
 from gpwjax.compilation import use_compilation_cache
-from gpwjax.depthwise import Depthwise
-from gpwjax.layers import BatchNorm, channels_first, channels_last, swish
-from train.runtime import keep_memory
+from gpwjax.memory import keep_memory
+from gpwjax.net import channels_first, channels_last
+from gpwjax.ops.activations import swish
+from gpwjax.ops.batch_norm import BatchNorm
+from gpwjax.ops.depthwise import Depthwise
 
 CHANNELS = 16  # of a group
 SHAPES = ((128, 56), (512, 14), (1024, 7))  # channels; height and width

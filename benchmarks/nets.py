@@ -28,7 +28,7 @@ from benchmarks.roofline import Rates, least_time, measure_rates
 from benchmarks.timing import Quartiles, interleaved
 from benchmarks.trace import operations
 from gpwjax.compilation import use_compilation_cache
-from train.runtime import keep_memory
+from gpwjax.memory import keep_memory
 
 LONGEST = 12  # kinds of operations that are printed
 

@@ -35,7 +35,7 @@ from benchmarks.programs import (
 from benchmarks.record import add, latest
 from benchmarks.timing import Times, interleaved
 from gpwjax.compilation import use_compilation_cache
-from train.runtime import keep_memory
+from gpwjax.memory import keep_memory
 
 OURS = "ours grouped"
 PEERS = ("flax", "torch", "torch-compile")

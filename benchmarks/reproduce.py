@@ -29,11 +29,12 @@ from pathlib import Path
 from benchmarks.accuracy import COMMITS, table, update
 from benchmarks.pack import pack, unpack
 from benchmarks.record import commit
+from gpwjax.memory import keep_memory
 from train.__main__ import run
 from train.command_line import parse
 from train.config import Config, RunError
 from train.run_folder import check_run_folder, read_json, write_text
-from train.runtime import keep_memory, start_logging
+from train.runtime import start_logging
 from train.stop import Stopped, StopRequest
 
 ROWS = (

@@ -15,7 +15,11 @@ from flax.traverse_util import flatten_dict
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gpwjax import densenet, efficientnet, layers, mobilenet, mobilenet_v3, num_groups
+from gpwjax import densenet, efficientnet, mobilenet, mobilenet_v3, num_groups
+from gpwjax.inverted_residual import keras_padding, round_channels
+from gpwjax.net import small_image_strides
+from gpwjax.ops import activations
+from gpwjax.ops.arrays import Padding
 
 Activation = Callable[[Tensor], Tensor]
 Norm = Callable[[int], nn.Module]
@@ -109,7 +113,7 @@ class Conv(nn.Conv2d):
     def __init__(
         self,
         *sizes: int,  # channels in and out, kernel, stride
-        zeros: Callable[[tuple[int, ...]], layers.Padding],
+        zeros: Callable[[tuple[int, ...]], Padding],
         groups: int = 1,
     ) -> None:
         super().__init__(*sizes, groups=groups, bias=False)
@@ -200,7 +204,7 @@ class SqueezeExcite(Layers):
 def layer_strides(stages: Iterable[tuple[int, int]], small_images: bool) -> list[int]:
     """Of the stem and of each block, from the stages' (blocks, stride of the first)."""
     of_blocks = [[stride] + [1] * (blocks - 1) for blocks, stride in stages]
-    return layers.small_image_strides([2, *sum(of_blocks, [])], small_images)
+    return small_image_strides([2, *sum(of_blocks, [])], small_images)
 
 
 def make_mobilenet(
@@ -213,8 +217,8 @@ def make_mobilenet(
     if pointwise_activation is None:
         pointwise_activation = nn.ReLU6() if min_channels is None else nn.SiLU()
     stages = mobilenet.STAGES
-    stem, *strides = layer_strides([(n, s) for n, _, s in stages], small_images)
-    widths = [features for blocks, features, _ in stages for _ in range(blocks)]
+    stem, *strides = layer_strides([(s.blocks, s.stride) for s in stages], small_images)
+    widths = [stage.features for stage in stages for _ in range(stage.blocks)]
 
     def conv(in_features: int, features: int, stride: int, groups: int = 1) -> Conv:
         zeros = mobilenet.padding(stride)
@@ -249,7 +253,7 @@ def make_mobilenet(
 def keras_conv(*sizes: int, groups: int = 1) -> Conv:
     """A convolution padded as in Keras' EfficientNet and MobileNet V3."""
     _, _, kernel_size, stride = sizes
-    zeros = partial(layers.keras_padding, kernel_size=kernel_size, stride=stride)
+    zeros = partial(keras_padding, kernel_size=kernel_size, stride=stride)
     return Conv(*sizes, zeros=zeros, groups=groups)
 
 
@@ -296,13 +300,13 @@ def make_efficientnet_b0(
     for number, (stage, stride) in enumerate(zip(stages, strides, strict=True)):
         expanded = c * stage.expansion
         squeeze = SqueezeExcite(expanded, c // 4, min_channels, swish, nn.Sigmoid())
-        rate = efficientnet.DROP_CONNECT * number / efficientnet.B0_BLOCKS
+        rate = efficientnet.DROP_CONNECT * number / len(stages)
         blocks[f"block{number}"] = inverted_residual(
             c, expanded, stage, stride, swish, squeeze, pointwise, batch_norm, rate
         )
         c = stage.features
     # Padded as for stride 2 whatever the stride is, as in gpwjax.
-    stem_zeros = partial(layers.keras_padding, kernel_size=3, stride=2)
+    stem_zeros = partial(keras_padding, kernel_size=3, stride=2)
     return Layers(
         stem=Conv(3, 32, 3, stem, zeros=stem_zeros),
         stem_norm=batch_norm(32),
@@ -321,7 +325,7 @@ def make_mobilenet_v3_large(
 ) -> nn.Sequential:
     """As `gpwjax.mobilenet_v3`."""
     hard_swish = nn.Hardswish()
-    activations = {layers.relu: nn.ReLU(), layers.hard_swish: hard_swish}
+    of_ours = {activations.relu: nn.ReLU(), activations.hard_swish: hard_swish}
     norm = partial(batch_norm, momentum=0.001)
     in_pointwise = norm if min_channels is None else batch_norm
     pointwise = partial(Pointwise, min_channels=min_channels, norm=in_pointwise)
@@ -333,17 +337,17 @@ def make_mobilenet_v3_large(
     blocks: dict[str, nn.Module] = {}
     c = 16
     for (stage, expansion), stride in zip(rows, strides, strict=True):
-        expanded = layers.round_channels(expansion * c)
+        expanded = round_channels(expansion * c)
         squeeze = nn.Identity()
         if stage.squeeze:
             squeeze = SqueezeExcite(
                 expanded,
-                layers.round_channels(expanded / 4),
+                round_channels(expanded / 4),
                 min_channels,
                 nn.ReLU(),
                 nn.Hardsigmoid(),
             )
-        activation = activations[stage.activation]
+        activation = of_ours[stage.activation]
         blocks[f"block{len(blocks)}"] = inverted_residual(
             c, expanded, stage, stride, activation, squeeze, pointwise, norm
         )
@@ -376,7 +380,7 @@ def make_densenet_bc_l100(
     growth, bottleneck = densenet.GROWTH, densenet.BOTTLENECK
     stages: dict[str, nn.Module] = {}
     c, number = 2 * growth, 0
-    for stage, units in enumerate(densenet.UNITS):
+    for stage, (units, _) in enumerate(densenet.STAGES):
         if stage > 0:
             kept = int(c * densenet.COMPRESSION)
             stages[f"transition{stage}"] = Layers(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gpwjax.compilation import use_compilation_cache
-from train.runtime import keep_memory
+from gpwjax.memory import keep_memory
 
 STEPS = 100  # of the bare rate
 IMPORTS = 5  # repeats

@@ -12,8 +12,9 @@ from pathlib import Path
 import jax
 
 import gpwjax
-from gpwjax import explain, export, predict, summary, web
+from gpwjax import explain, export, predict, summary
 from gpwjax.devices import NoDevicesError, start_jax
+from gpwjax.export import web
 from gpwjax.inference import NOT_FINITE, NotFiniteError
 from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures
@@ -138,6 +139,11 @@ def add_predict_arguments(command: argparse.ArgumentParser) -> None:
         type=positive,
         metavar="INT",
         help=f"number of classes to show (default: {TOP}, or all if there are fewer)",
+    )
+    command.add_argument(
+        "--mirror",
+        action="store_true",
+        help="give the mean of the answers to each picture and to its mirror image",
     )
     form = command.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print a JSON array")
@@ -289,7 +295,8 @@ def name_classes(options: argparse.Namespace) -> Iterator[str]:
             f"got {top}"
         )
     unread: list[str] = []
-    answers = with_warnings(predict.answers(classifier, files, top), unread)
+    found = predict.answers(classifier, files, top, options.mirror)
+    answers = with_warnings(found, unread)
     if options.json:
         yield from predict.as_json(answers)
     elif options.csv:

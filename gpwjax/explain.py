@@ -18,7 +18,6 @@ from flax import linen as nn
 from PIL import Image, ImageDraw
 
 from gpwjax import captions
-from gpwjax.evidence import head
 from gpwjax.inference import NOT_FINITE, Classifier, NotFiniteError, fit, in_batches
 
 CELL = 256  # height and width of a drawn image, pixels
@@ -110,7 +109,7 @@ def grad_cam(
 
     def class_logits(top: jax.Array) -> jax.Array:
         """The sum of the images' logits, of which each depends on its image alone."""
-        logits = head(model, variables, images, top)
+        logits = model.apply(variables, top, train=False, method="classify")
         return (logits[jnp.arange(len(classes)), classes] - logits.mean(-1)).sum()
 
     top = maps["top"].astype(jnp.float32)

@@ -11,6 +11,7 @@ from flax import linen as nn
 from PIL import Image
 
 from gpwjax import weights
+from gpwjax.pieces import in_pieces
 
 BATCH_SIZE = 64
 NOT_FINITE = "gets numbers from the net that are not finite"  # goes on from its name
@@ -36,12 +37,16 @@ class Classifier:
         self.classes: list[str] = metadata["classes"]
         self.metadata = metadata
 
-    def predict(self, images: np.ndarray | Iterable[np.ndarray]) -> np.ndarray:
+    def predict(
+        self, images: np.ndarray | Iterable[np.ndarray], mirror: bool = False
+    ) -> np.ndarray:
         """Probabilities (N, classes) of N images.
 
         Args:
           images: (N, H, W, 3), or N arrays (H, W, 3) of any sizes; uint8, or floats in
             [0, 1]. Images of another size are brought to the net's by `fit`.
+          mirror: whether to give the mean of those of the image and of its mirror
+            image, left to right.
 
         Raises:
           ValueError: an image is not (H, W, 3), or of another dtype.
@@ -49,7 +54,12 @@ class Classifier:
         prepared = [self.prepare(image) for image in images]
         if not prepared:
             return np.zeros((0, len(self.classes)), np.float32)
-        return in_batches(self.probabilities, np.stack(prepared))
+        images = np.stack(prepared)
+        found = in_batches(self.probabilities, images)
+        if mirror:
+            mirrored = images[:, :, ::-1]
+            return (found + in_batches(self.probabilities, mirrored)) / 2
+        return found
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
         """An image as the net sees it: (image_size, image_size, 3) float32 in [0, 1].
@@ -74,7 +84,8 @@ class Classifier:
 
         @jax.jit
         def probabilities(variables: dict, images: jax.Array) -> jax.Array:
-            return jax.nn.softmax(self.model.apply(variables, images, train=False))
+            net = partial(self.model.apply, variables, train=False)
+            return jax.nn.softmax(in_pieces(net, images))
 
         return partial(probabilities, jax.device_put(self.variables))
 

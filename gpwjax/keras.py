@@ -20,9 +20,9 @@ from flax import linen as nn
 from gpwjax.densenet import DenseNet
 from gpwjax.efficientnet import EfficientNet
 from gpwjax.keras_files import find_datasets, open_keras
-from gpwjax.layers import stage_of_block
 from gpwjax.mobilenet import MobileNet
 from gpwjax.mobilenet_v3 import MobileNetV3Large
+from gpwjax.net import stage_of_block
 from gpwjax.weights import expected_arrays, mismatch, one_line, unflatten
 
 BATCH_NORM = {

@@ -4,30 +4,21 @@ Howard et al.: Searching for MobileNetV3, arXiv 1905.02244, Table 1; the grouped
 Schuler et al., Mendel 28(1), 2022.
 """
 
+import dataclasses
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from flax import linen as nn
 
-from gpwjax.conv import Conv
-from gpwjax.depthwise import Depthwise
-from gpwjax.layers import (
+from gpwjax.inverted_residual import (
     InvertedResidual,
-    Pointwise,
     SqueezeExcite,
-    batch_norm,
-    channels_first,
-    channels_last,
-    check_images,
-    global_average,
-    hard_swish,
     keras_padding,
-    relu,
     round_channels,
-    small_image_strides,
 )
-from gpwjax.remat import rematerialised
+from gpwjax.net import Layers, Net, Place
+from gpwjax.ops.activations import Activation, hard_swish, relu
 
 
 class Stage(NamedTuple):
@@ -37,8 +28,12 @@ class Stage(NamedTuple):
     kernel_size: int
     stride: int
     squeeze: bool
-    activation: Any
+    activation: Activation
     expansions: tuple[float, ...]  # of each block
+
+    @property
+    def blocks(self) -> int:
+        return len(self.expansions)
 
 
 STAGES = (
@@ -51,104 +46,55 @@ STAGES = (
 )
 
 
-class MobileNetV3Large(nn.Module):
-    """MobileNet V3 Large: (N, H, W, 3) images in [0, 1] -> (N, classes) float32 logits.
+class MobileNetV3Large(Net):
+    """MobileNet V3 Large, in the paper with 16 and 32 channels per group; see `Net`.
 
-    Attributes:
-      classes: number of classes.
-      min_channels: least number of input channels of a group of the pointwise
-        convolutions (paper: 16, 32); None: the dense MobileNet V3 Large.
-      small_images: stride 1 instead of 2 in the stem and in stages 2 and 3: for images
-        of up to about 64 pixels (ours; the paper's has none).
-      dtype: dtype of the computation; parameters, batch statistics and logits are
-        float32 whatever it is.
-      batch_norm_momentum: decay of the running statistics; None: the paper's 0.999, in
-        K and L 0.99.
-      remat: whether training saves memory: computes each block again for its gradient.
-
-    Raises:
-      ValueError: the images are not (N, H, W, C) floats of at least one pixel, or
-        `min_channels` is less than 1.
+    The momentum of the batch normalisation is 0.999, in K and L 0.99.
     """
 
-    classes: int
-    min_channels: int | None = None
-    small_images: bool = False
-    dtype: Any = None
-    batch_norm_momentum: float | None = None
-    remat: bool = False
+    stages: tuple[Stage, ...] = STAGES
 
-    blocks_per_stage: ClassVar[tuple[int, ...]] = tuple(
-        len(stage.expansions) for stage in STAGES
-    )
+    block = InvertedResidual
+    dropout_rate = 0.2
 
     def setup(self) -> None:
-        self.hidden = Pointwise(
-            1280,
-            self.min_channels,
-            activation=hard_swish,
-            use_bias=True,
-            dtype=self.dtype,
-            axis=-1,  # of means (N, C)
-        )
-        self.dropout = nn.Dropout(0.2)
-        self.head = nn.Dense(self.classes, kernel_init=nn.initializers.glorot_uniform())
+        super().setup()
+        pointwise = partial(self.layers(train=False).pointwise, norm=None, axis=-1)
+        self.hidden = pointwise(1280, activation=hard_swish, use_bias=True)
 
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        x = global_average(self.features(images, train=train)["top"])
-        x = self.hidden(x).astype(x.dtype)  # float32 from here on
-        return self.head(self.dropout(x, deterministic=not train))
+    def stem(self, x: jax.Array, layers: Layers) -> jax.Array:
+        stride = self.strides[0]
+        zeros = keras_padding(x.shape, 3, stride)
+        x = layers.conv(16, stride, zeros, name="stem")(x)
+        return hard_swish(layers.norm(name="stem_norm")(x))
 
-    @nn.compact
-    def features(self, images: jax.Array, *, train: bool) -> dict[str, jax.Array]:
-        """The maps at the end of the stem and of each stage, and before the pooling.
+    def settings(self, place: Place) -> dict[str, Any]:
+        stage = place.stage
+        expanded = round_channels(stage.expansions[place.index] * place.in_features)
+        squeeze = partial(
+            SqueezeExcite,
+            features=round_channels(expanded / 4),
+            activation=relu,
+            gate=nn.hard_sigmoid,
+        )
+        return {
+            "features": stage.features,
+            "expanded": expanded,
+            "kernel_size": stage.kernel_size,
+            "stride": place.stride,
+            "activation": stage.activation,
+            "squeeze": squeeze if stage.squeeze else None,
+        }
 
-        Returns:
-          {"stem": (N, H, W, C), "stage1": ..., "stage6": ..., "top": ...}.
-        """
-        check_images(images, min_size=1)
-        norm = batch_norm(self, train=train, momentum=0.999)
-        grouped_norm = batch_norm(self, train=train, momentum=0.99)
-        pointwise = partial(
-            Pointwise,
-            min_channels=self.min_channels,
-            norm=norm if self.min_channels is None else grouped_norm,
-            dtype=self.dtype,
-        )
-        strides = small_image_strides(
-            [2, *(stage.stride for stage in STAGES)], self.small_images
-        )
-        x = channels_first(images)
-        padding = keras_padding(x.shape, 3, strides[0])
-        x = Conv(16, strides[0], padding, dtype=self.dtype, name="stem")(x)
-        maps = {"stem": hard_swish(norm(name="stem_norm")(x))}
-        x, number = maps["stem"], 0
-        block = rematerialised(InvertedResidual) if self.remat else InvertedResidual
-        for stage, settings in enumerate(STAGES, start=1):
-            for i, expansion in enumerate(settings.expansions):
-                expanded = round_channels(expansion * len(x))
-                squeeze = partial(
-                    SqueezeExcite,
-                    round_channels(expanded / 4),
-                    activation=relu,
-                    gate=nn.hard_sigmoid,
-                    pointwise=pointwise,
-                )
-                x = block(
-                    features=settings.features,
-                    expanded=expanded,
-                    kernel_size=settings.kernel_size,
-                    stride=strides[stage] if i == 0 else 1,
-                    activation=settings.activation,
-                    squeeze=squeeze if settings.squeeze else None,
-                    drop_rate=0.0,
-                    pointwise=pointwise,
-                    depthwise=partial(Depthwise, dtype=self.dtype),
-                    norm=norm,
-                    train=train,
-                    name=f"block{number}",
-                )(x)
-                number += 1
-            maps[f"stage{stage}"] = x
-        top = pointwise(960, activation=hard_swish, name="top")
-        return jax.tree.map(channels_last, maps | {"top": top(x)})
+    def top(self, x: jax.Array, layers: Layers) -> jax.Array:
+        return layers.pointwise(960, activation=hard_swish, name="top")(x)
+
+    def hidden_layers(self, means: jax.Array) -> jax.Array:
+        return self.hidden(means).astype(means.dtype)  # float32 from here on
+
+    def layers(self, train: bool) -> Layers:
+        layers, norm = super().layers(train), self.batch_norm(train, momentum=0.999)
+        if not layers.grouped:
+            pointwise = partial(layers.pointwise, norm=norm)
+            layers = dataclasses.replace(layers, pointwise=pointwise)
+        return dataclasses.replace(layers, norm=norm)

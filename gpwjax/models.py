@@ -2,14 +2,11 @@
 
 from typing import Any
 
-import jax.numpy as jnp
-from flax import linen as nn
-
 from gpwjax import efficientnet
 from gpwjax.densenet import DenseNet
 from gpwjax.mobilenet import MobileNet
 from gpwjax.mobilenet_v3 import MobileNetV3Large
-from gpwjax.pointwise import check_positive
+from gpwjax.net import Net
 
 MODELS = {
     "densenet_bc_l100": DenseNet,
@@ -26,15 +23,7 @@ MODELS = {
 }
 
 
-def create_model(
-    name: str,
-    classes: int,
-    min_channels: int | None = None,
-    small_images: bool = False,
-    dtype: Any = None,
-    batch_norm_momentum: float | None = None,
-    remat: bool = False,
-) -> nn.Module:
+def create_model(name: str, *args: Any, **options: Any) -> Net:
     """Makes a net by its name, dense or grouped.
 
     `variables = model.init(key, images, train=False)` and `model.apply(variables,
@@ -44,13 +33,8 @@ def create_model(
 
     Args:
       name: one of `list_models()`.
-      classes: number of classes.
-      min_channels: least number of input channels of a group in the pointwise
-        convolutions; None: the dense net.
-      small_images: stride 1 in the first three layers of stride 2.
-      dtype: dtype of the computation, for example jnp.bfloat16; None: float32.
-      batch_norm_momentum: decay of the running batch statistics; None: the paper's.
-      remat: whether training saves memory: computes each block again for its gradient.
+      *args, **options: the attributes of `gpwjax.net.Net`, in their order or by name:
+        classes, min_channels, small_images, dtype, batch_norm_momentum, remat.
 
     Raises:
       ValueError: the name is unknown, or a number is less than 1.
@@ -59,18 +43,7 @@ def create_model(
         raise ValueError(
             f"model must be one of {', '.join(list_models())}, got {name!r}"
         )
-    check_positive("classes", classes)
-    if min_channels is not None:
-        check_positive("min_channels", min_channels)
-    return MODELS[name](
-        classes=classes,
-        min_channels=min_channels,
-        small_images=small_images,
-        # One form of each dtype, so that equal settings give equal nets.
-        dtype=None if dtype is None else jnp.dtype(dtype),
-        batch_norm_momentum=batch_norm_momentum,
-        remat=remat,
-    )
+    return MODELS[name](*args, **options)
 
 
 def list_models() -> list[str]:

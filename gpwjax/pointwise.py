@@ -5,7 +5,6 @@ and F filters has Cin * F weights. With N groups, K has Cin * F / N and L F * F 
 """
 
 import math
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -14,23 +13,18 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from gpwjax.checks import check_positive
+from gpwjax.ops.activations import add
+from gpwjax.ops.batch_norm import BatchNorm
+from gpwjax.ops.interleave import early, interleave, late
+from gpwjax.ops.product import add_bias, product
+
 # Glorot uniform over the axes of a grouped kernel (groups, in / groups, features /
 # groups). The paper's code stores it as (1, 1, in / groups, features), so its fan out
 # is all the features, not those of one group.
 glorot_uniform = nn.initializers.variance_scaling(
     1.0, "fan_avg", "uniform", in_axis=1, out_axis=(0, 2)
 )
-
-
-def check_positive(name: str, value: int) -> int:
-    """Returns `value` as an int, or raises ValueError if it is not an integer >= 1."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    return number
 
 
 def num_groups(in_features: int, features: int, min_channels: int) -> int:
@@ -56,46 +50,6 @@ def num_groups(in_features: int, features: int, min_channels: int) -> int:
     return next(n for n in range(min(most, common), 0, -1) if common % n == 0)
 
 
-def by_row(function: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """The elementwise function of arrays of one shape, computed as that of matrices.
-
-    (C, N, H, W) arrays become (C, N * H * W) for it: XLA:CPU vectorises along the last
-    axis alone, which for images may have 7 elements.
-    """
-
-    def apply(*arrays: jax.Array) -> jax.Array:
-        first, *others = arrays[0].shape
-        y = function(*(x.reshape(first, math.prod(others)) for x in arrays))
-        return y.reshape(arrays[0].shape)
-
-    return apply
-
-
-def interleave(x: jax.Array, step: int, axis: int = -1) -> jax.Array:
-    """Reorders an axis of `x` to 0, step, 2 * step, ..., 1, step + 1, ...
-
-    With `step` = channels per group, neighbours in the result come from different
-    groups. It is the transpose of the (channels / step, step) matrix of channels, a
-    static permutation, undone by `interleave(..., channels // step)`.
-
-    Args:
-      x: an array with an axis of channels.
-      step: distance of neighbours, a divisor of the number of channels.
-      axis: that of the channels.
-
-    Raises:
-      ValueError: `step` is not an integer >= 1 that divides the number of channels.
-    """
-    step = check_positive("step", step)
-    axis = operator.index(axis) % x.ndim
-    before, channels, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
-    if channels % step:
-        raise ValueError(f"step must divide the {channels} channels, got {step}")
-    # A transpose, not a gather: the gradient of a gather is a slow scatter.
-    matrix = x.reshape(*before, channels // step, step, math.prod(after))
-    return matrix.swapaxes(-3, -2).reshape(x.shape)
-
-
 class GroupedPointwise(nn.Module):
     """A grouped 1x1 convolution: (..., in) -> (..., features), or on another axis.
 
@@ -112,8 +66,8 @@ class GroupedPointwise(nn.Module):
       param_dtype: dtype of the parameters.
       kernel_init: initialiser of the kernel (default: the paper's Glorot uniform).
       bias_init: initialiser of the bias.
-      axis: that of the channels. With 0, (in, ...) -> (features, ...), nothing has to
-        be transposed for the product: the quickest on a CPU.
+      axis: that of the channels. With 0, (in, ...) -> (features, ...), as in the nets,
+        nothing has to be transposed for the product.
 
     Raises:
       ValueError: `groups` does not divide the input channels or `features`.
@@ -129,7 +83,15 @@ class GroupedPointwise(nn.Module):
     axis: int = -1
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: jax.Array, before: int = 1, after: int = 1) -> jax.Array:
+        """The convolution.
+
+        Args:
+          x: (..., in).
+          before: step of an interleave of the input's channels; 1: none.
+          after: step of an interleave of the output's channels that may be `early`;
+            1: none.
+        """
         groups = check_positive("groups", self.groups)
         features = check_positive("features", self.features)
         in_features = x.shape[self.axis]
@@ -143,15 +105,12 @@ class GroupedPointwise(nn.Module):
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (features,), self.param_dtype)
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        x = promote_dtype(x, kernel, dtype=self.dtype)[0]
         x = jnp.moveaxis(x, self.axis, 0)
-        pixels = x.shape[1:]
-        m = math.prod(pixels)
-        grouped = x.reshape(groups, in_features // groups, m)
-        y = jnp.einsum("gim,gio->gom", grouped, kernel).reshape(features, m)
+        y = product(x, kernel, before=before, after=after)
         if bias is not None:
-            y += bias[:, None]
-        return jnp.moveaxis(y.reshape(features, *pixels), 0, self.axis)
+            y = add_bias(y, early(bias, after).astype(y.dtype))
+        return jnp.moveaxis(y, 0, self.axis)
 
 
 class Pointwise(nn.Module):
@@ -196,13 +155,16 @@ class Pointwise(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        in_features = x.shape[self.axis]
+        axis, in_features = self.axis, x.shape[self.axis]
         groups = 1
         if self.min_channels is not None:
             groups = num_groups(in_features, self.features, self.min_channels)
 
-        def convolve(x: jax.Array, name: str) -> jax.Array:
-            x = GroupedPointwise(
+        def convolve(
+            x: jax.Array, name: str, before: int = 1, after: int = 1
+        ) -> jax.Array:
+            """Interleave, convolution, norm, activation, interleave."""
+            convolution = GroupedPointwise(
                 self.features,
                 groups,
                 use_bias=self.use_bias,
@@ -210,17 +172,22 @@ class Pointwise(nn.Module):
                 param_dtype=self.param_dtype,
                 kernel_init=self.kernel_init,
                 bias_init=self.bias_init,
-                axis=self.axis,
+                axis=axis,
                 name=name,
-            )(x)
-            if self.norm is not None:
-                x = self.norm()(x)
-            return x if self.activation is None else self.activation(x)
+            )
+            norm = None if self.norm is None else self.norm()
+            activation = self.activation or (lambda y: y)
+            if not (norm is None or isinstance(norm, BatchNorm)):
+                return interleave(activation(norm(convolution(x, before))), after, axis)
+            # What is before the last interleave may have its order already.
+            y = convolution(x, before, after)
+            y = activation(y if norm is None else norm(y, after))
+            return late(y, after, axis)
 
-        k = convolve(x, "K")
         if groups == 1:
-            return k
-        mixed = interleave(k, self.features // groups, self.axis)
+            return convolve(x, "K")
+        step = self.features // groups  # of the interleave
         if in_features < self.features:
-            return mixed
-        return by_row(jnp.add)(convolve(mixed, "L"), k)
+            return convolve(x, "K", after=step)
+        k = convolve(x, "K")
+        return add(convolve(k, "L", before=step), k)

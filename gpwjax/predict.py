@@ -33,19 +33,19 @@ class Answer(NamedTuple):
 
 
 def answers(
-    classifier: Classifier, files: Sequence[Path], top: int
+    classifier: Classifier, files: Sequence[Path], top: int, mirror: bool = False
 ) -> Iterator[Answer]:
     """An answer of the `top` most probable classes to each file, in their order.
 
     BATCH_SIZE pictures are read at a time; a bar shows it where there are more, on a
-    terminal.
+    terminal. `mirror` as of `Classifier.predict`.
     """
     hidden = len(files) <= BATCH_SIZE or not sys.stderr.isatty()
     with tqdm(total=len(files), unit="img", disable=hidden, dynamic_ncols=True) as bar:
         for start in range(0, len(files), BATCH_SIZE):
             batch = files[start : start + BATCH_SIZE]
             errors: dict[int, str] = {}
-            rows = iter(classifier.predict(readable(batch, errors)))
+            rows = iter(classifier.predict(readable(batch, errors), mirror))
             bar.clear()  # whoever takes the answers may print them
             for number, file in enumerate(batch):
                 error = errors.get(number)

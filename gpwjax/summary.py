@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from flax import linen as nn
 
 from gpwjax.counts import Counts, LayerCount, count
-from gpwjax.layers import stage_of_block
 from gpwjax.models import create_model
+from gpwjax.net import stage_of_block
 
 if TYPE_CHECKING:
     from gpwjax.canvas import Axes, Figure

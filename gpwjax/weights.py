@@ -8,8 +8,8 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from importlib.metadata import version
-from inspect import signature
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
 from gpwjax.models import create_model, list_models
+from gpwjax.net import OPTIONS, Net
 
 HEADER = "gpwjax"  # the entry of the file's header that describes the net
 MAX_HEADER = 10_000_000  # bytes; the largest net's with 1000 classes has 0.2 million
@@ -30,15 +31,13 @@ MAX_MESSAGE = 20_000  # characters
 # Of arrays, as the file names them and as numpy does.
 DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 # What a file says of its net, as `create_model` takes it, and of what types it is.
-SETTINGS = {
-    "name": str,
-    "classes": int,
-    "min_channels": int | None,
-    "small_images": bool,
-    "dtype": str | None,
-    "batch_norm_momentum": float | int | None,
-    "remat": bool,
+SETTINGS = {"name": str} | {
+    # JSON has 1.0 as 1.
+    field.name: field.type | int if isinstance(1.0, field.type) else field.type
+    for field in fields(Net)
+    if field.name in OPTIONS and field.name != "dtype"
 }
+SETTINGS["dtype"] = str | None
 
 
 class Form(NamedTuple):
@@ -198,9 +197,8 @@ def model_settings(model: nn.Module) -> dict[str, Any]:
     Raises:
       ValueError: it makes no such model.
     """
-    arguments = [name for name in signature(create_model).parameters if name != "name"]
-    if all(hasattr(model, name) for name in arguments):
-        settings = {name: getattr(model, name) for name in arguments}
+    if isinstance(model, Net):
+        settings = {name: getattr(model, name) for name in OPTIONS}
         for name in list_models():
             if create_model(name, **settings) == model:
                 dtype = None if model.dtype is None else jnp.dtype(model.dtype).name

@@ -35,7 +35,8 @@ from gpwjax import (  # noqa: E402
     mobilenet_v3,
     save,
 )
-from gpwjax.layers import BatchNorm  # noqa: E402
+from gpwjax.models import MODELS  # noqa: E402
+from gpwjax.ops.batch_norm import BatchNorm  # noqa: E402
 
 jax.config.update("jax_default_matmul_precision", "highest")
 
@@ -94,27 +95,23 @@ class Net(NamedTuple):
 
 # One stage of two blocks; DenseNet has two stages. In EfficientNet and MobileNet V3 the
 # blocks have squeeze-and-excitation.
-SHALLOW = (
-    (densenet, "UNITS", (2, 1)),
-    (densenet.DenseNet, "blocks_per_stage", (2, 1)),
-    (efficientnet, "STAGES", efficientnet.STAGES[1:2]),
-    (efficientnet, "B0_BLOCKS", 2),
-    (mobilenet, "STAGES", mobilenet.STAGES[1:2]),
-    (mobilenet.MobileNet, "blocks_per_stage", (2,)),
-    (mobilenet_v3, "STAGES", mobilenet_v3.STAGES[4:5]),
-    (mobilenet_v3.MobileNetV3Large, "blocks_per_stage", (2,)),
-)
+SHALLOW = {
+    "densenet_bc_l100": (densenet.Stage(2), densenet.Stage(1)),
+    "efficientnet_b0": efficientnet.STAGES[1:2],
+    "mobilenet": mobilenet.STAGES[1:2],
+    "mobilenet_v3_large": mobilenet_v3.STAGES[4:5],
+}
 
 
 @pytest.fixture(scope="session")
 def shrunk() -> Callable[[], contextlib.AbstractContextManager]:
-    """Inside it the nets have two or three blocks: whole ones take long to compile."""
+    """Inside it nets are made with two or three blocks: whole ones compile long."""
 
     @contextlib.contextmanager
     def shrink() -> Iterator[None]:
         with pytest.MonkeyPatch.context() as patch:
-            for module, name, value in SHALLOW:
-                patch.setattr(module, name, value)
+            for name, stages in SHALLOW.items():
+                patch.setitem(MODELS, name, partial(MODELS[name], stages=stages))
             yield
 
     return shrink
@@ -126,11 +123,11 @@ def shallow_nets(shrunk, draw_variables) -> Callable[[str], Net]:
 
     @cache
     def make(name: str) -> Net:
-        model = create_model(name, 10, GROUPED[name], small_images=True)
+        with shrunk():
+            model = create_model(name, 10, GROUPED[name], small_images=True)
         images = np.random.default_rng(1).uniform(0, 1, (4, 8, 8, 3))
         images = images.astype(np.float32)
-        with shrunk():
-            return Net(model, draw_variables(model, images, train=False), images)
+        return Net(model, draw_variables(model, images, train=False), images)
 
     return make
 

@@ -1,12 +1,11 @@
 """The nets of the tests: one of each family, and one that compiles in no time."""
 
-from typing import Any
-
 import jax
 import numpy as np
 from flax import linen as nn
 
 from gpwjax import Classifier
+from gpwjax.net import Net
 
 # Least input channels of a group of the grouped ones.
 GROUPED = {
@@ -22,23 +21,8 @@ def net_id(net: tuple[str, int | None]) -> str:
     return f"{name}-{'dense' if min_channels is None else 'grouped'}"
 
 
-class Tiny(nn.Module):
-    """Has the fields of the nets of `create_model`."""
-
-    classes: int
-    min_channels: int | None
-    small_images: bool
-    dtype: Any
-    batch_norm_momentum: float | None
-    remat: bool = False
-
-    blocks_per_stage = ()
-
-    def setup(self) -> None:
-        self.head = nn.Dense(self.classes)
-
-    def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
-        return self.head(self.features(images, train=train)["top"].mean((1, 2)))
+class Tiny(Net):
+    """One convolution."""
 
     @nn.compact
     def features(self, images: jax.Array, *, train: bool) -> dict[str, jax.Array]:

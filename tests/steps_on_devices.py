@@ -8,6 +8,7 @@ gradient in float32, and evaluates at the end. Every tenth state is written.
 """
 
 import itertools
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -17,9 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from gpwjax.conv import Conv
-from gpwjax.depthwise import Depthwise
-from gpwjax.layers import BatchNorm, Pointwise, channels_first, swish
+from gpwjax import Pointwise
+from gpwjax.net import channels_first
+from gpwjax.ops.activations import swish
+from gpwjax.ops.batch_norm import BatchNorm
+from gpwjax.ops.convolution import Conv
+from gpwjax.ops.depthwise import Depthwise
+from gpwjax.ops.platforms import form
 from train.augment import augment
 from train.checkpoints import Checkpoints
 from train.config import Config
@@ -32,6 +37,7 @@ from train.step import TrainState, loss_gradient, train_step
 from train.stop import StopRequest
 
 CONFIG = Config("drawn", image_size=8, batch_size=16, mixup=0.3, ema=0.9)
+FORMS = ("default", "cpu", "cuda", "tpu")
 UNEVEN = 21  # images to evaluate, no multiple of the batch
 
 
@@ -43,7 +49,7 @@ class Net(nn.Module):
         norm = partial(BatchNorm, use_running_average=not train, momentum=0.9)
         x = swish(norm()(Conv(16)(channels_first(images))))
         x = norm()(Depthwise(3, 2, ((0, 1), (0, 1)))(x))
-        x = Pointwise(16, min_channels=4, norm=norm, activation=swish)(x)
+        x = Pointwise(16, min_channels=4, norm=norm, activation=swish, axis=0)(x)
         x = nn.Dropout(0.3, deterministic=not train)(x.mean((2, 3)).T)
         return nn.Dense(3)(x)
 
@@ -98,9 +104,22 @@ def before_the_first_step(run: Run, state: TrainState) -> dict[str, jax.Array]:
     (loss, _), grads = gradient(state, mixed, labels, share, key=key)
     dropped = nn.Dropout(0.3, deterministic=False)
     dropped = dropped.apply({}, jnp.ones_like(mixed), rngs={"dropout": key})
-    found = {"indices": indices, "batch": gathered(images), "labels": labels}
+    found = {}
+    if jax.device_count() > 1:
+        step = state, images, labels, key
+        found = {f"exchanges {of}": exchanges(of, *step) for of in FORMS}
+    found |= {"indices": indices, "batch": gathered(images), "labels": labels}
     found |= {"augmented": mixed, "dropped": dropped, "loss": loss}
     return found | fetched("gradient", grads)
+
+
+def exchanges(platform: str, *operands: jax.Array) -> list[str]:
+    """The kinds of exchanges between devices in the optimised train step, whose
+    operations have the forms for a platform."""
+    with form(platform):
+        program = train_step.lower(*operands, config=CONFIG).compile().as_text()
+    kinds = r" (all-\w+|reduce-scatter|collective-\w+)(?:-start)?\("
+    return sorted(set(re.findall(kinds, program)))
 
 
 def in_float64(x: jax.Array | jax.ShapeDtypeStruct) -> jax.Array | jax.ShapeDtypeStruct:

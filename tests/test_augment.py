@@ -117,6 +117,29 @@ def test_enlarging_inside_the_warp_is_enlarging_before_it(stored, size):
     np.testing.assert_allclose(inside, warp(enlarged, matrix, size), atol=1e-6)
 
 
+@pytest.mark.parametrize(("stored", "size"), [(32, 224), (8, 20), (7, 7)])
+def test_pixels_by_products_are_those_by_index(stored, size):
+    image = jax.random.uniform(jax.random.key(0), (stored, stored, 3))
+    row, column = jax.random.uniform(
+        jax.random.key(1), (2, size, size), minval=-3.0, maxval=size + 3.0
+    )
+    near = [train.augment.neighbours(x, size, stored) for x in (row, column)]
+    by_index, by_products = (
+        jax.jit(form)(image, *near)
+        for form in (train.augment.pixels_by_index, train.augment.pixels_by_products)
+    )
+    np.testing.assert_allclose(by_products, by_index, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("stored", "gathers"), [(8, False), (65, True)])
+def test_on_a_tpu_small_images_are_warped_without_gathers(stored, gathers):
+    images = jax.ShapeDtypeStruct((2, stored, stored, 3), jnp.uint8)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    traced = augment.trace(images, key, Augmentation(), 16)
+    program = traced.lower(lowering_platforms=("tpu",)).as_text()
+    assert ("stablehlo.gather" in program) == gathers
+
+
 def test_no_enlarged_image_is_read_in_the_compiled_program():
     images = jax.ShapeDtypeStruct((2, 8, 8, 3), jnp.uint8)
     key = jax.eval_shape(lambda: jax.random.key(0))

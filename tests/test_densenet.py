@@ -1,15 +1,14 @@
+import dataclasses
 import math
 import re
-from functools import partial
 
 import jax
 import numpy as np
 import pytest
 
 from gpwjax import create_model
-from gpwjax.conv import Conv
-from gpwjax.densenet import Transition, Unit
-from gpwjax.layers import BatchNorm, Pointwise, channels_last
+from gpwjax.densenet import DenseNet, Transition, Unit
+from gpwjax.net import Layers, channels_last
 from gpwjax.pointwise import interleave
 
 NETS = {
@@ -84,12 +83,15 @@ def images():
     return np.random.default_rng(0).normal(size=(24, 2, 5, 4)).astype(np.float32)
 
 
-NORM = partial(BatchNorm, use_running_average=True, epsilon=1.001e-5)
+def layers(grouped: bool) -> Layers:
+    """Those of a net, whose pointwise layers have one group and no activation."""
+    made = DenseNet(10).layers(train=False)
+    return dataclasses.replace(made, grouped=grouped)
 
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_a_unit_appends_its_channels_to_its_input(draw_variables, images, grouped):
-    unit = Unit(Pointwise, Conv, NORM, grouped)
+    unit = Unit(layers(grouped))
     y = np.asarray(unit.apply(draw_variables(unit, images), images))
     assert y.shape == (36, 2, 5, 4)
     np.testing.assert_array_equal(y[:24], images)
@@ -99,7 +101,7 @@ def test_a_unit_appends_its_channels_to_its_input(draw_variables, images, groupe
 
 @pytest.mark.parametrize("grouped", [False, True])
 def test_a_transition_halves_channels_and_pixels(draw_variables, images, grouped):
-    transition = Transition(Pointwise, NORM, grouped)
+    transition = Transition(layers(grouped))
     variables = draw_variables(transition, images)
     y = channels_last(transition.apply(variables, images))
     params, stats = (variables[of]["norm"] for of in ("params", "batch_stats"))

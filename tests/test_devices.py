@@ -62,6 +62,13 @@ def test_the_batch_and_all_that_is_random_are_the_same(one, several):
         np.testing.assert_array_equal(several[name], one[name])
 
 
+@pytest.mark.parametrize("platform", ["default", "cpu", "cuda", "tpu"])
+def test_no_device_gathers_the_batch(several, platform):
+    """They exchange sums, and single images for mixup."""
+    exchanges = several[f"exchanges {platform}"].tolist()
+    assert exchanges == ["all-reduce", "collective-permute"]
+
+
 def test_loss_and_gradient_of_a_step_in_float32(one, several):
     assert_equal({"": several["loss"]}, {"": one["loss"]}, 1e-5)
     gradients = named(one, "gradient")

@@ -7,7 +7,8 @@ import pytest
 from flax import linen as nn
 
 from gpwjax import create_model
-from gpwjax.layers import BatchNorm, swish
+from gpwjax.ops.activations import swish
+from gpwjax.ops.batch_norm import BatchNorm
 
 # Blocks of each stage and dropout (Tan and Le's code).
 SIZES = {
@@ -61,7 +62,7 @@ def test_refuses_images(shape, dtype, rule):
 @pytest.mark.parametrize("name", SIZES)
 def test_blocks_and_dropout_of_each_size(name):
     net = create_model(name, 10)
-    assert (net.blocks_per_stage, net.dropout) == SIZES[name]
+    assert (net.blocks_per_stage, net.dropout_rate) == SIZES[name]
 
 
 def drop_rates(modules):

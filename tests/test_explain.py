@@ -18,7 +18,7 @@ from gpwjax import (
     explain,
 )
 from gpwjax.cli import main
-from gpwjax.layers import global_average
+from gpwjax.ops.pooling import global_average
 from gpwjax.pictures import read_image
 
 CLASSES = ["cat", "dog", "giraffe"]

@@ -11,14 +11,14 @@ from flax import linen as nn
 from made_nets import GROUPED
 
 import gpwjax
-from gpwjax import export as exporting
 from gpwjax.cli import main
-from gpwjax.export import export, run_onnx, run_stablehlo
+from gpwjax.export import files as exporting
+from gpwjax.export.files import export, run_onnx, run_stablehlo
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-graphs = pytest.importorskip("gpwjax.onnx_graph")
-files = pytest.importorskip("gpwjax.onnx_file")
+graphs = pytest.importorskip("gpwjax.export.onnx_graph")
+files = pytest.importorskip("gpwjax.export.onnx_file")
 
 SIZE = 8
 CLASSES = [f"class {number}" for number in range(10)]

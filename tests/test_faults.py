@@ -89,7 +89,6 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path, steps, tim
     """Before a step on the disk, also while saving and drawing, and after a time; of
     about 240 steps the slow test takes each."""
     env = environment(tmp_path / "cache")
-    env["GLIBC_TUNABLES"] = ""  # else the program starts itself anew
     finished = subprocess.run(
         [sys.executable, HERE / "killed_runs.py", tmp_path, str(steps), str(times)],
         env=env,

@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from gpwjax import count, create_model, from_keras, mobilenet
+from gpwjax import count, create_model, from_keras
 
 CLASSES = 5
 WIDTHS = (32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
@@ -305,14 +305,13 @@ def test_files_of_keras_3_that_do_not_say_what_is_what_are_refused(tmp_path, ste
 
 
 @pytest.fixture
-def stem_only(monkeypatch) -> tuple[nn.Module, dict[str, np.ndarray]]:
+def stem_only() -> tuple[nn.Module, dict[str, np.ndarray]]:
     """A MobileNet without blocks, which is quick to read, and its arrays."""
-    monkeypatch.setattr(mobilenet, "STAGES", ())
     shapes = {"conv1/kernel:0": (3, 3, 3, 32), "conv_preds/bias:0": (CLASSES,)}
     shapes["conv_preds/kernel:0"] = (1, 1, 32, CLASSES)
     for array in ("gamma", "beta", "moving_mean", "moving_variance"):
         shapes[f"conv1_bn/{array}:0"] = (32,)
-    return create_model("mobilenet", CLASSES), drawn(shapes)
+    return create_model("mobilenet", CLASSES, stages=()), drawn(shapes)
 
 
 KERNEL = "conv1/conv1/kernel:0"  # in a file

@@ -12,15 +12,12 @@ from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpwjax.conv import Conv
-from gpwjax.depthwise import Depthwise, depthwise
-from gpwjax.layers import (
-    BatchNorm,
-    channels_first,
-    channels_last,
-    check_images,
-    swish,
-)
+from gpwjax.checks import check_images
+from gpwjax.net import channels_first, channels_last
+from gpwjax.ops.activations import swish
+from gpwjax.ops.batch_norm import BatchNorm
+from gpwjax.ops.convolution import Conv
+from gpwjax.ops.depthwise import Depthwise, depthwise
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
@@ -52,7 +49,7 @@ def value_and_gradients(convolution, x, kernel, stride, padding):
     """Of a drawn combination of all results, with respect to x and kernel."""
 
     def run(x, kernel):
-        return convolution(x, kernel, stride, padding)
+        return convolution(x, kernel, stride=stride, padding=padding)
 
     y, pull_back = jax.vjp(run, x, kernel)
     return y, *pull_back(normal(2, *y.shape))

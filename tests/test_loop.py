@@ -20,12 +20,14 @@ from PIL import Image
 import train.loop
 import train.optimizer
 from gpwjax.models import MODELS
+from train.command_line import parse
 from train.config import NO_AUGMENTATION, RunError
 from train.loop import fit
 from train.presets import DIGITS
 from train.run_folder import make_run_folder, read_metrics
 from train.step import train_step
-from train.stop import StopRequest
+from train.stop import Stopped, StopRequest
+from train.tables import read_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -255,3 +257,91 @@ def test_other_code_is_warned_of(config, stop, caplog):
     fit(config, stop)
     assert "the code of gpwjax and train changed from 0123 to" in caplog.text
     assert f"jax changed from 0.1 to {jax.__version__}" in caplog.text
+
+
+@pytest.fixture
+def uneven(tmp_path, config):
+    """A run on a folder of 60 dark, 12 grey and 6 bright pictures."""
+    rng = np.random.default_rng(0)
+    for value, (name, count) in enumerate({"dark": 60, "grey": 12, "light": 6}.items()):
+        (tmp_path / "uneven" / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.normal(60 + 60 * value, 60, (8, 8, 3)).clip(0, 255)
+            image = Image.fromarray(pixels.astype(np.uint8))
+            image.save(tmp_path / "uneven" / name / f"{number}.png")
+    return dataclasses.replace(
+        config, data=str(tmp_path / "uneven"), batch_size=8, epochs=4
+    )
+
+
+def test_uneven_classes_are_named_with_what_helps(uneven, stop, caplog):
+    result = fit(uneven, stop)
+    assert "--class-weights balanced" in caplog.text
+    assert "class_weights" not in result
+    rows = read_table(uneven.folder / "classes.csv")
+    recalls = {row["class"]: float(row["recall"]) for row in rows}
+    assert result["balanced_accuracy"] == pytest.approx(np.mean([*recalls.values()]))
+    assert result["lowest_recall"].items() <= recalls.items()
+
+
+def test_balanced_weights_are_shown_and_each_class_counts_the_same(
+    uneven, stop, caplog
+):
+    caplog.set_level("INFO")
+    result = fit(dataclasses.replace(uneven, class_weights="balanced"), stop)
+    counts = np.array([42, 8, 4])  # of the training images
+    expected = dict(zip(("dark", "grey", "light"), 54 / (3 * counts), strict=True))
+    assert result["class_weights"] == pytest.approx(expected, rel=1e-5)
+    assert "weights in the loss: dark 0.43, grey 2.25, light 4.50" in caplog.text
+    assert "--class-weights" not in caplog.text
+
+
+def test_patience_ends_a_run_in_the_same_epoch_after_a_stop(uneven, stop):
+    settings = {"patience": 3, "epochs": 60, "lr": 0.03}
+    whole = dataclasses.replace(uneven, **settings)
+    result = fit(whole, stop)
+    rows = read_metrics(whole.folder)
+    assert len(rows) == result["best_epoch"] + 3 < 60
+    again = dataclasses.replace(whole, run_dir=whole.folder.with_name("again"))
+    stop.signum = signal.SIGTERM
+    for _ in range(2):
+        with pytest.raises(Stopped):
+            fit(again, stop)
+    stop.signum = None
+    assert fit(again, stop)["best_epoch"] == result["best_epoch"]
+    names = ("model.safetensors", "predictions.csv")
+    for name in names:
+        assert (again.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+def test_what_the_data_set_settles_is_written_down_and_goes_on(
+    uneven, stop, caplog, monkeypatch
+):
+    caplog.set_level("INFO")
+    config = dataclasses.replace(
+        parse(["--data", uneven.data, "--model", "tiny", "--epochs", "2"]),
+        run_dir=uneven.folder,
+    )
+    fit(config, stop)
+    assert "recipe own: 2 epochs in batches of 8" in caplog.text
+    settings = json.loads((config.folder / "config.json").read_text())
+    assert settings["image_size"] == settings["batch_size"] == 8
+    assert settings["small_images"] is True
+    (config.folder / "result.json").unlink()
+    fit(config, stop)  # the same command
+    fit(dataclasses.replace(config, image_size=8), stop)
+    with pytest.raises(RunError, match="--image-size was 8, now 16"):
+        fit(dataclasses.replace(config, image_size=16), stop)
+
+
+def test_a_validation_that_is_never_finite_has_no_best_epoch(config, stop, monkeypatch):
+    evaluate = train.loop.evaluate
+
+    def broken(*args):
+        metrics, predicted = evaluate(*args)
+        return metrics | {"loss": float("nan")}, predicted
+
+    monkeypatch.setattr(train.loop, "evaluate", broken)
+    with pytest.raises(RunError, match="in no epoch .* is finite"):
+        fit(config, stop)
+    assert not (config.folder / "result.json").exists()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpwjax import create_model
-from gpwjax.layers import round_channels
+from gpwjax.inverted_residual import round_channels
 
 NETS = {
     channels: create_model("mobilenet_v3_large", 10, channels)

@@ -5,6 +5,7 @@ Of shallow nets, and as slow tests of whole ones.
 
 import re
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,9 +17,10 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 from made_nets import GROUPED, net_id
 
-from gpwjax import create_model, mobilenet
-from gpwjax.depthwise import Depthwise
-from gpwjax.layers import BatchNorm, InvertedResidual, Pointwise, channels_last
+from gpwjax import Pointwise, create_model
+from gpwjax.inverted_residual import InvertedResidual
+from gpwjax.mobilenet import MobileNet
+from gpwjax.net import channels_last
 
 DENSE = [(name, None) for name in GROUPED]
 SEEDS = (*range(12), 0)
@@ -26,13 +28,13 @@ SEEDS = (*range(12), 0)
 # Of the dropout before the classifier, and of the blocks' drop-connect.
 RATES = {
     "densenet_bc_l100": {},
-    "efficientnet_b0": {"last_dropout": 0.2}
+    "efficientnet_b0": {"dropout": 0.2}
     | {f"block{b}/Dropout_0": 0.2 * b / 16 for b in (2, 4, 6, 7, 9, 10, 12, 13, 14)},
     "mobilenet": {"dropout": 1e-3},
     "mobilenet_v3_large": {"dropout": 0.2},
 }
 SHALLOW_RATES = RATES | {
-    "efficientnet_b0": {"last_dropout": 0.2, "block1/Dropout_0": 0.2 * 1 / 2}
+    "efficientnet_b0": {"dropout": 0.2, "block1/Dropout_0": 0.2 * 1 / 2}
 }
 
 
@@ -110,9 +112,9 @@ class Training(NamedTuple):
 )
 def training(request, shrunk, draw_variables, images) -> Training:
     name, min_channels, whole = request.param
-    model = small_net(name, min_channels)
-    run = jax.jit(partial(train_pass, model))
     with nullcontext() if whole else shrunk():
+        model = small_net(name, min_channels)
+        run = jax.jit(partial(train_pass, model))
         variables = draw_variables(model, images, train=False)
         passes = [run(variables, images, jax.random.key(seed)) for seed in SEEDS]
     rates = RATES if whole else SHALLOW_RATES
@@ -151,7 +153,7 @@ def is_cancelled(path: str, dropouts: dict) -> bool:
     drop = f"{projection[1]}/Dropout_0"
     if drop not in dropouts:
         return True
-    kept = dropouts[drop][1].any((0, 2))
+    kept = dropouts[drop][1] != 0  # whole images
     return kept.all() or not kept.any()
 
 
@@ -165,11 +167,10 @@ def test_dropout_and_drop_connect_have_the_rates_of_the_paper(training):
     assert acting == training.rates.keys()
     for path, rate in training.rates.items():
         before, after = (np.stack([d[path][i] for d in draws]) for i in (0, 1))
-        whole_images = before.ndim == 4  # (draws, C, N, H * W)
-        kept = after.any((1, 3), keepdims=True) if whole_images else after != 0
+        kept = after != 0
         expected = np.where(kept, before / (1 - rate), 0)
         np.testing.assert_allclose(after, expected, rtol=1e-6)
-        assert_rate(kept if whole_images else kept[before != 0], 1 - rate)
+        assert_rate(kept[before != 0], 1 - rate)
 
 
 def assert_rate(happened: np.ndarray, rate: float) -> None:
@@ -185,23 +186,19 @@ def test_logits_depend_on_the_key_where_there_is_dropout(training):
 
 
 def test_drop_connect_drops_a_block_for_whole_images(draw_variables):
-    rate, norm = 0.3, partial(BatchNorm, use_running_average=True)
+    rate, layers = 0.3, MobileNet(10).layers(train=False)
     block = InvertedResidual(
+        layers,
         features=4,
         expanded=8,
         kernel_size=3,
         stride=1,
         activation=nn.swish,
-        squeeze=None,
         drop_rate=rate,
-        pointwise=partial(Pointwise, norm=norm),
-        depthwise=Depthwise,
-        norm=norm,
-        train=False,
     )
     images = np.random.default_rng(0).normal(size=(4, 10_000, 3, 3)).astype(np.float32)
     variables = draw_variables(block, images)
-    training = jax.jit(block.clone(train=True).apply)
+    training = jax.jit(block.clone(layers=replace(layers, train=True)).apply)
     dropping = training(variables, images, rngs={"dropout": jax.random.key(1)})
     added = jax.jit(block.apply)(variables, images) - images
     kept = (dropping != images).any((0, 2, 3), keepdims=True)
@@ -219,7 +216,8 @@ class Inference(NamedTuple):
 @pytest.fixture(scope="module", params=shallow_and_whole([*GROUPED.items()]))
 def inference(request, shrunk, draw_variables, images) -> Inference:
     name, min_channels, whole = request.param
-    model = small_net(name, min_channels)
+    with nullcontext() if whole else shrunk():
+        model = small_net(name, min_channels)
 
     def run(images):
         logits, state = model.apply(
@@ -230,9 +228,8 @@ def inference(request, shrunk, draw_variables, images) -> Inference:
         )
         return logits, state["intermediates"]["features"][0]
 
-    with nullcontext() if whole else shrunk():
-        variables = draw_variables(model, images, train=False)
-        return Inference(name, variables, jax.jit(run).lower(images).compile())
+    variables = draw_variables(model, images, train=False)
+    return Inference(name, variables, jax.jit(run).lower(images).compile())
 
 
 def test_inference_takes_each_image_for_itself(inference, images):
@@ -279,9 +276,9 @@ def test_a_net_inside_another_has_no_classifier(shallow):
     assert not {"head", "hidden"} & params["backbone"].keys()
 
 
-def test_gradients_flow_into_a_net_inside_another(draw_variables, images, monkeypatch):
-    monkeypatch.setattr(mobilenet, "STAGES", mobilenet.STAGES[:2])
-    model = StageClassifier(small_net("mobilenet", 16))
+def test_gradients_flow_into_a_net_inside_another(draw_variables, images):
+    net = small_net("mobilenet", 16)
+    model = StageClassifier(net.clone(stages=net.stages[:2]))
     variables = draw_variables(model, images, train=False)
 
     def loss(params):
@@ -308,7 +305,8 @@ class Half(NamedTuple):
 @pytest.fixture(scope="module", params=shallow_and_whole([*GROUPED.items(), *DENSE]))
 def half(request, shrunk, images) -> Half:
     name, min_channels, whole = request.param
-    model = small_net(name, min_channels, jnp.bfloat16)
+    with nullcontext() if whole else shrunk():
+        model = small_net(name, min_channels, jnp.bfloat16)
     init = partial(
         model.init_with_output,
         train=True,
@@ -316,8 +314,7 @@ def half(request, shrunk, images) -> Half:
         capture_intermediates=True,
     )
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    with nullcontext() if whole else shrunk():
-        return Half(name, *jax.eval_shape(init, keys, images))
+    return Half(name, *jax.eval_shape(init, keys, images))
 
 
 def test_bfloat16_keeps_parameters_statistics_and_logits_float32(half):
@@ -332,8 +329,7 @@ def test_bfloat16_is_the_dtype_of_all_layers_before_the_pooling(half):
         for path, (output,) in outputs.items()
         if output.dtype != jnp.bfloat16
     }
-    dropout = {path for path in RATES[half.name] if "/" not in path}
-    assert others == {"", "head"} | dropout
+    assert others == {"", "head", "dropout"}
 
 
 @pytest.mark.parametrize("shallow", ["densenet_bc_l100", "mobilenet"], indirect=True)

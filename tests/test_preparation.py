@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from gpwjax import Classifier
-from gpwjax.export import run_onnx
-from gpwjax.preparation import add_preparation, prepared
+from gpwjax.export.files import run_onnx
+from gpwjax.export.preparation import add_preparation, prepared
 
-files = pytest.importorskip("gpwjax.onnx_file")
+files = pytest.importorskip("gpwjax.export.onnx_file")
 
 SIZE = 9
 NETS = {

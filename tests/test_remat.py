@@ -10,9 +10,9 @@ import pytest
 from flax import linen as nn
 
 import gpwjax
-from gpwjax.layers import batch_norm, relu6
-from gpwjax.mobilenet import Block
-from gpwjax.remat import rematerialised
+from gpwjax.mobilenet import Block, MobileNet
+from gpwjax.ops.activations import relu6
+from gpwjax.ops.remat import rematerialised
 
 
 def step_of(model: nn.Module, images: np.ndarray, **kwargs) -> Callable:
@@ -67,14 +67,12 @@ class Blocks(nn.Module):
     """Blocks of MobileNet, one after the other."""
 
     block: Callable[..., nn.Module]
-    dtype: None = None
-    batch_norm_momentum: None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        norm = batch_norm(self, train=True)
+        layers = MobileNet(10, 16).layers(train=True)
         for i in range(6):
-            x = self.block(32, 1, 16, norm, None, name=f"block{i}")(x)
+            x = self.block(layers, 32, 1, name=f"block{i}")(x)
         return relu6(x)
 
 

@@ -13,7 +13,7 @@ from flax import linen as nn
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from train.augment import as_input
-from train.config import Augmentation, Config
+from train.config import NO_AUGMENTATION, Augmentation, Config
 from train.step import Metrics, TrainState, eval_step, train_step
 
 AUGMENTATION = Augmentation(rotation=10, shift=0.1)
@@ -157,6 +157,39 @@ def test_the_mean_of_the_weights_by_hand(batch):
     tested = state.tested_variables["params"]["Dense_0"]["kernel"]
     np.testing.assert_allclose(tested, mean, rtol=1e-4, atol=1e-6)
     assert not np.allclose(tested, kernel, rtol=1e-4, atol=1e-6)
+
+
+def test_equal_class_weights_change_nothing(batch):
+    plain, _ = step(make_state(), *batch, KEY)
+    weighted, _ = step(make_state(), *batch, KEY, jnp.ones(3))
+    chex.assert_trees_all_close(plain.params, weighted.params, rtol=1e-6)
+
+
+def test_classes_of_no_weight_teach_nothing(batch):
+    """With other labels among them the step is the same."""
+    images, labels = batch
+    others = np.where(labels == 0, 0, 3 - labels)
+    weights = jnp.array([2.0, 0.0, 0.0])
+    one, loss = step(make_state(), images, labels, KEY, weights)
+    other, _ = step(make_state(), images, others, KEY, weights)
+    chex.assert_trees_all_equal(one.params, other.params)
+    half, half_loss = step(make_state(), images, labels, KEY, weights / 2)
+    np.testing.assert_allclose(loss, 2 * half_loss, rtol=1e-6)
+
+
+def test_a_mixed_image_has_its_share_of_both_weights(batch):
+    """Two images blended with each other: the mean of both, whatever the shares."""
+    config = dataclasses.replace(CONFIG, mixup=1.0, augmentation=NO_AUGMENTATION)
+    images, labels = batch[0][:2], np.array([0, 1], np.int32)
+    kept = []
+    for weights in ([1.0, 3.0, 0.0], [2.0, 2.0, 0.0]):
+        arguments = (images, labels, KEY, jnp.array(weights))
+        state, loss = train_step(make_state(), *arguments, config=config)
+        kept.append((float(loss), float(state.metrics.loss)))
+    (loss, plain), (even, same) = kept
+    assert plain == same  # what is shown is not weighted
+    np.testing.assert_allclose(even, 2 * plain / 2, rtol=1e-6)
+    assert loss != even
 
 
 def test_validation_may_be_augmented(batch):

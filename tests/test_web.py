@@ -11,10 +11,10 @@ import pytest
 from made_nets import GROUPED
 
 import gpwjax
-from gpwjax import web
 from gpwjax.cli import main
 from gpwjax.explain import grad_cam
-from gpwjax.export import PICTURES, export, run_onnx
+from gpwjax.export import export, web
+from gpwjax.export.files import PICTURES, run_onnx
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -206,5 +206,5 @@ def test_the_wheel_has_the_page(tmp_path):
     )
     (wheel,) = tmp_path.iterdir()
     names = zipfile.ZipFile(wheel).namelist()
-    page = {f"gpwjax/web_page/{file.name}" for file in web.PAGE.iterdir()}
+    page = {f"gpwjax/export/web_page/{file.name}" for file in web.PAGE.iterdir()}
     assert page <= set(names)

@@ -20,8 +20,9 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 import gpwjax
-from gpwjax import explain, web
+from gpwjax import explain
 from gpwjax.cli import main
+from gpwjax.export import web
 from gpwjax.inference import fit
 from gpwjax.pictures import read_image
 

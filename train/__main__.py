@@ -4,11 +4,13 @@ import logging
 import os
 import sys
 import traceback
+from typing import Any
 
+from gpwjax.memory import keep_memory
 from gpwjax.output import run_program
 from train.command_line import parse
 from train.config import Config, RunError
-from train.runtime import keep_memory, start_jax, start_logging
+from train.runtime import start_jax, start_logging
 from train.stop import Stopped, StopRequest
 
 log = logging.getLogger("train")
@@ -69,10 +71,22 @@ def run(config: Config, stop: StopRequest) -> None:
             return
         result = fit(config, stop)
     log.info(
-        "test accuracy %.2f%% on %s images; everything is in %s",
+        "test accuracy %.2f%% on %s images%s; everything is in %s",
         100 * result["test_accuracy"],
         f"{result['test_images']:,}",
+        balance(result),
         config.folder,
+    )
+
+
+def balance(result: dict[str, Any]) -> str:
+    """How evenly the classes do, where the run's code has recorded it."""
+    if "balanced_accuracy" not in result:
+        return ""
+    ((name, recall),) = result["lowest_recall"].items()
+    return (
+        f", balanced {result['balanced_accuracy']:.2%} (least of {name!r}, "
+        f"{recall:.2%})"
     )
 
 

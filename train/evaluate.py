@@ -4,10 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from gpwjax.memory import keep_memory
 from gpwjax.output import run_program
 from gpwjax.places import user_path
 from train.config import RunError
-from train.runtime import keep_memory, start_jax, start_logging
+from train.runtime import start_jax, start_logging
 
 
 def main() -> int:
@@ -92,6 +93,11 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
         choices=("clean", "paper"),
         default=argparse.SUPPRESS,
         help="of cropped_plantdoc (default: the run's, or clean)",
+    )
+    add(
+        "--mirror",
+        action="store_true",
+        help="test the mean of the answers to each image and to its mirror image",
     )
     return parser.parse_args(args)
 

@@ -5,6 +5,7 @@ import dataclasses
 import logging
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from train.run import placements
 from train.run_folder import PACKAGES, read_json, read_place
 from train.score_report import Report
 from train.scores import Answers
+from train.step import net_logits
 from train.watch import STEPS_AHEAD
 
 log = logging.getLogger(__name__)
@@ -73,9 +75,9 @@ def evaluate(options: argparse.Namespace) -> None:
     numbers = match_classes(net.classifier.classes, dataset)
     folder = options.out or net.report_folder / f"{dataset.name}-{options.part}"
     folder.mkdir(parents=True, exist_ok=True)  # now, so that it cannot fail later
-    logits = compute_logits(net, dataset, indices, config.batch_size)
+    logits = compute_logits(net, dataset, indices, config.batch_size, options.mirror)
     answers = Answers(net.classifier.classes, numbers[dataset.labels[indices]], logits)
-    about = describe(net, config)
+    about = describe(net, config) | {"mirror": options.mirror}
     report = Report(answers, indices, dataset.name, options.part, about)
     log.info("\n%s\n", report.text())
     report.write(folder)
@@ -200,9 +202,16 @@ def match_classes(known: Sequence[str], dataset: Dataset) -> np.ndarray:
 
 
 def compute_logits(
-    net: Net, dataset: Dataset, indices: np.ndarray, batch_size: int
+    net: Net,
+    dataset: Dataset,
+    indices: np.ndarray,
+    batch_size: int,
+    mirror: bool = False,
 ) -> np.ndarray:
     """Logits (N, classes) of these images, each batch spread over all devices.
+
+    With `mirror` they are those of the mean of the probabilities of an image and of its
+    mirror image.
 
     Raises:
       RunError: they are not finite.
@@ -210,7 +219,7 @@ def compute_logits(
     devices = jax.device_count()
     replicated, spread = placements()
     variables = jax.device_put(net.classifier.variables, replicated)
-    forward = make_forward(net)
+    forward = make_forward(net, mirror)
     size = -(-batch_size // devices) * devices  # as many for each device
     batches = []
     with progress_bar("evaluating", len(indices)) as bar:
@@ -229,7 +238,7 @@ def compute_logits(
     return logits
 
 
-def make_forward(net: Net) -> Callable[[dict, jax.Array], jax.Array]:
+def make_forward(net: Net, mirror: bool) -> Callable[[dict, jax.Array], jax.Array]:
     """A jitted function of the net's variables and images (N, h, w, 3) uint8.
 
     The images are enlarged as `Classifier.predict` does it: first to the size at which
@@ -242,8 +251,13 @@ def make_forward(net: Net) -> Callable[[dict, jax.Array], jax.Array]:
     def forward(variables: dict, images: jax.Array) -> jax.Array:
         images = as_input(as_input(images, stored_size(about)), about["image_size"])
         with jax.default_matmul_precision(precision):
-            logits = model.apply(variables, images, train=False)
-        return logits.astype(jnp.float32)
+            net = partial(model.apply, variables, train=False)
+            logits = net_logits(net, images).astype(jnp.float32)
+            if not mirror:
+                return logits
+            mirrored = net_logits(net, images[:, :, ::-1]).astype(jnp.float32)
+        # Up to a constant, which changes no probability.
+        return jnp.logaddexp(*map(jax.nn.log_softmax, (logits, mirrored)))
 
     return forward
 

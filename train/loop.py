@@ -45,7 +45,7 @@ from train.step import (
 )
 from train.stop import Stopped, StopRequest
 from train.tensorboard import Events
-from train.transfer import check_head, load_source, take_over
+from train.transfer import check_head, load_source, sized_as, take_over
 from train.validation import doubt, is_over
 from train.watch import STEPS_AHEAD, LossWatch
 
@@ -77,6 +77,8 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
     # A run that has begun needs it no more, or checks it again.
     is_new = not (folder / "config.json").is_file()
     source = load_source(config) if config.init and is_new else None
+    if source is not None:
+        config = sized_as(config, source)
     with first_host_first("load the data set"):
         dataset = load_dataset(config)
     config = settled(config, dataset, jax.device_count())
@@ -272,7 +274,7 @@ def train(
             state = state.replace(metrics=run.zero_metrics())
             checkpoints.save(state, row)
             log_epoch(row, config.epochs)
-            if doubtful := doubt(rows, len(run.dataset.val), run.chance):
+            if doubtful := doubt(rows, config.epochs, len(run.dataset.val), run.chance):
                 log.warning(doubtful)
             (signum,) = largest(run.stop.signum or 0)
             if signum and epoch + 1 < config.epochs:

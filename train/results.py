@@ -16,6 +16,7 @@ from train.hosts import is_first
 from train.predictions import Predictions
 from train.run import Run
 from train.run_folder import PACKAGES, write_text
+from train.scores import class_table, mean
 from train.step import Predicted, TrainState
 from train.tables import write_table
 
@@ -65,13 +66,27 @@ def write_results(
         "versions": {name: version(name) for name in ("gpwjax", *PACKAGES)},
         "seed": config.seed,
     }
+    answers = predictions_of(run, predicted)
+    classes = class_table(answers)
+    result["balanced_accuracy"] = mean(row["recall"] for row in classes)
+    result["lowest_recall"] = lowest_recall(classes)
+    if run.class_weights is not None:
+        weights = zip(data.classes, run.class_weights.tolist(), strict=True)
+        result["class_weights"] = dict(weights)
     if not is_first():
         return result
     save_net(run, model, state.tested_variables, result)
     write_costs(run, model, counts)
-    predictions_of(run, predicted).write(folder)
+    answers.write(folder)
     write_text(folder / "result.json", json.dumps(result, indent=2, allow_nan=False))
     return result
+
+
+def lowest_recall(classes: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """The class with the lowest share of right answers, and that share."""
+    tested = [row for row in classes if row["recall"] is not None]
+    worst = min(tested, key=lambda row: row["recall"])
+    return {worst["class"]: worst["recall"]}
 
 
 def check_finite(test: dict[str, float], epoch: int) -> None:

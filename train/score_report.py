@@ -77,8 +77,8 @@ class Report:
             lines.append(f"top-{TOP} accuracy {top:.2%}")
         return [
             *lines,
-            f"mean over the classes: recall {of['mean_recall']:.2%}, "
-            f"F1 {of['mean_f1']:.2%}",
+            f"balanced accuracy {of['balanced_accuracy']:.2%} (mean recall of the "
+            f"classes), mean F1 {of['mean_f1']:.2%}",
             f"cross-entropy {of['cross_entropy']:.4f}",
             f"expected calibration error {of['calibration_error']:.2%} ({BINS} bins), "
             f"mean confidence {of['mean_confidence']:.2%}",

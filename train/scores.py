@@ -75,7 +75,7 @@ def summary(answers: Answers) -> Row:
     if len(answers.classes) > TOP:
         result[f"top{TOP}_accuracy"] = top_accuracy(answers, TOP)
     return result | {
-        "mean_recall": mean(row["recall"] for row in table),
+        "balanced_accuracy": mean(row["recall"] for row in table),
         "mean_f1": mean(row["f1"] for row in table),
         "cross_entropy": float(losses.mean()),
         "mean_confidence": float(answers.confidence.mean()),

@@ -11,6 +11,7 @@ from flax import linen as nn
 from flax import struct
 from flax.training import train_state
 
+from gpwjax.pieces import in_pieces
 from train.augment import augment
 from train.config import NO_AUGMENTATION, Augmentation, Config
 from train.mix import blend, make_targets, mix
@@ -228,6 +229,12 @@ def averaged(state: TrainState, decay: float) -> dict[str, Any] | None:
     return optax.incremental_update(state.trained, state.ema, 1 - decay)
 
 
+def net_logits(net: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.Array:
+    """The logits (N, classes) of images, which may be spread over the devices."""
+    # Of several devices each has its piece already.
+    return in_pieces(net, images) if jax.device_count() == 1 else net(images)
+
+
 @partial(jax.jit, static_argnames=("image_size", "augmentation"))
 def eval_step(
     state: TrainState,
@@ -246,7 +253,8 @@ def eval_step(
     augmentation, if there is one.
     """
     images = augment(images, key, augmentation, image_size)
-    logits = state.apply_fn(state.tested_variables, images, train=False)
+    net = partial(state.apply_fn, state.tested_variables, train=False)
+    logits = net_logits(net, images)
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     predicted = Predicted(logits.argmax(-1), nn.softmax(logits).max(-1))
     return metrics.add(losses, predicted.classes == labels, weights), predicted

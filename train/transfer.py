@@ -1,5 +1,6 @@
 """A run that begins with a trained net: what it takes over, and what is new."""
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -33,14 +34,26 @@ def load_source(config: Config) -> gpwjax.Classifier:
     return source
 
 
+def sized_as(config: Config, source: gpwjax.Classifier) -> Config:
+    """The configuration; what it leaves open of the images is as the net had it."""
+    open_settings = {
+        "image_size": source.metadata["image_size"],
+        "small_images": source.model.small_images,
+    }
+    return dataclasses.replace(
+        config, **{k: v for k, v in open_settings.items() if getattr(config, k) is None}
+    )
+
+
 def check_same_net(source: gpwjax.Classifier, config: Config) -> None:
     """Raises RunError naming what differs between the nets of the file and the run."""
     model, name = source.model, source.metadata["model"]["name"]
     settings = {
         "model": (name, config.model),
         "min-channels": (model.min_channels, config.min_channels),
-        "small-images": (model.small_images, config.small_images),
     }
+    if config.small_images is not None:
+        settings["small-images"] = model.small_images, config.small_images
     differences = [
         f"--{flag} is {there} there, {here} here"
         for flag, (there, here) in settings.items()

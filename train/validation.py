@@ -27,12 +27,14 @@ def is_over(rows: Sequence[Row], patience: int | None) -> bool:
     return len(rows) - 1 - best >= patience
 
 
-def doubt(rows: Sequence[Row], images: int, chance: float) -> str | None:
+def doubt(rows: Sequence[Row], epochs: int, images: int, chance: float) -> str | None:
     """A warning where validation stays near chance though training is far above; None
-    where there is no need, or it was so in an earlier epoch.
+    where there is no need, or it was so in an earlier epoch. The first fifth of a run
+    says nothing.
 
     Args:
       rows: of the epochs so far.
+      epochs: of the whole run.
       images: number of validation images.
       chance: accuracy of naming the largest class always.
     """
@@ -40,10 +42,11 @@ def doubt(rows: Sequence[Row], images: int, chance: float) -> str | None:
     low, high = chance + noise, chance + (1 - chance) / 3
 
     def is_doubtful(last: int) -> bool:
+        if last < max(EPOCHS_OF_DOUBT, epochs / 5):
+            return False
         of_late = rows[last - EPOCHS_OF_DOUBT : last]
         return (
-            len(of_late) == EPOCHS_OF_DOUBT
-            and all(row["val_accuracy"] <= low for row in of_late)
+            all(row["val_accuracy"] <= low for row in of_late)
             and of_late[-1]["train_accuracy"] >= high
         )
 

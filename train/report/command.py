@@ -5,7 +5,7 @@ from typing import Any
 
 from train.config import Config
 from train.presets import DIGITS, default_settings, presets
-from train.run_folder import flatten
+from train.run_folder import NAMES, flatten
 
 
 def command_of(config: Config) -> str:
@@ -16,11 +16,14 @@ def command_of(config: Config) -> str:
         words += ["--preset", config.preset]
     else:
         default = default_settings(config.data)
+        if config.recipe != default.recipe:
+            default = default_settings(config.data, config.recipe)
+            words += ["--recipe", config.recipe]
     usual = flatten(default.to_json())
     if default.preset is None:
         usual["data"] = DIGITS.data
     for name, value in flatten(config.to_json()).items():
-        if value != usual[name] and name != "preset":
+        if value != usual[name] and name not in NAMES:
             words += argument(name, value)
     return shlex.join(words)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from train.data.report import shown_weights
 from train.report.answers import (
     classes_table,
     confusion_matrix,
@@ -99,6 +100,7 @@ def summary_table(run: RunFiles) -> Table:
     rows = [
         ("data set", data_name(run)),
         ("net", f"{config.model} {config.variant}"),
+        ("recipe", config.preset or config.recipe),
         ("images", f"{config.image_size}×{config.image_size} pixels"),
         ("epochs", f"{run.epochs[-1]['epoch']} of {config.epochs}"),
         ("best epoch in validation", str(epoch)),
@@ -107,6 +109,7 @@ def summary_table(run: RunFiles) -> Table:
     if result:
         rows += [
             ("test accuracy", percent(result["test_accuracy"])),
+            *balanced(result),
             ("cross-entropy of the test", f"{result['test_loss']:.4f}"),
             ("parameters", f"{result['params']:,}"),
             ("multiply-accumulates an image", f"{result['macs']:,}"),
@@ -147,6 +150,17 @@ def origin_table(run: RunFiles) -> Table:
     if result:
         rows.append(("devices", devices(result)))
     return Table("What must be the same", ("what", "value"), rows, facts=True)
+
+
+def balanced(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Rows of the summary, where the run's code has recorded it."""
+    rows = []
+    if "balanced_accuracy" in result:
+        rows.append(("balanced accuracy", percent(result["balanced_accuracy"])))
+    if "class_weights" in result:
+        weights = shown_weights(result["class_weights"])
+        rows.append(("weights of the classes in the loss", weights))
+    return rows
 
 
 def versions_table(run: RunFiles) -> Table:

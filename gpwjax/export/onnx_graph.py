@@ -23,11 +23,13 @@ from jax.core import ShapedArray
 from jax.extend.core import Literal, Primitive
 from jax.interpreters import ad, batching
 
-from gpwjax.conv import Conv
-from gpwjax.depthwise import Depthwise
-from gpwjax.evidence import logits_and_maps
-from gpwjax.layers import BatchNorm
-from gpwjax.onnx_file import Graph
+from gpwjax.export.evidence import logits_and_maps
+from gpwjax.export.onnx_file import Graph
+from gpwjax.ops.batch_norm import BatchNorm
+from gpwjax.ops.convolution import Conv
+from gpwjax.ops.depthwise import Depthwise
+from gpwjax.ops.interleave import interleave
+from gpwjax.ops.platforms import form
 from gpwjax.pointwise import GroupedPointwise
 
 BINARY = {
@@ -169,12 +171,17 @@ def trace(net: Callable, size: int) -> tuple[Any, list[Layer]]:
             return call(*args, **kwargs)
         layer = Layer(module.clone(parent=None), module.variables)
         layers.append(layer)
-        y = jax.eval_shape(partial(layer.module.apply, layer.variables), *args)
+        # The steps of interleaves may follow; that before is not in the layer here.
+        x, before, *_ = *args, 1
+        if isinstance(module, GroupedPointwise):
+            x = interleave(x, before, module.axis)
+        y = jax.eval_shape(partial(layer.module.apply, layer.variables), x)
         number = len(layers) - 1
-        return layer_p.bind(*args, number=number, shape=y.shape, linear=False)
+        return layer_p.bind(x, number=number, shape=y.shape, linear=False)
 
     images = jax.ShapeDtypeStruct((2, size, size, 3), np.float32)
-    with nn.intercept_methods(record):
+    # In the plain forms, in which the last interleave is one of maps.
+    with form("default"), nn.intercept_methods(record):
         traced = jax.make_jaxpr(net)(images)
     return traced, layers
 

@@ -5,8 +5,7 @@ pixels of a map becomes a derivative along them, which is no harder for any numb
 classes.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax
 from flax import linen as nn
@@ -24,30 +23,17 @@ def logits_and_maps(
     top = model.apply(variables, images, train=False, method="features")["top"]
     n, h, w, channels = top.shape
 
+    def head(means: jax.Array) -> jax.Array:
+        """The logits of maps of one pixel each, (N, C)."""
+        maps = means[:, None, None]
+        return model.apply(variables, maps, train=False, method="classify")
+
     def logits_along(pixel: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The logits, and how much they grow with the means in a pixel's direction."""
-        return jax.jvp(
-            lambda means: head(model, variables, images, means[:, None, None]),
-            (top.mean((1, 2)),),
-            (pixel,),
-        )
+        return jax.jvp(head, (top.mean((1, 2)),), (pixel,))
 
     along_all = jax.vmap(logits_along, in_axes=1, out_axes=(None, 1))
     logits, growth = along_all(top.reshape(n, h * w, channels))
     growth = growth / (h * w)  # a pixel's share of the means
     maps = nn.relu(growth - growth.mean(-1, keepdims=True))
     return logits, maps.reshape(n, h, w, -1)
-
-
-def head(
-    model: nn.Module, variables: Mapping, images: jax.Array, top: jax.Array
-) -> jax.Array:
-    """The logits that a net finds for a last map (N, h, w, C), whatever the images."""
-
-    def replace_features(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
-        if context.method_name == "features":
-            return {"top": top}
-        return call(*args, **kwargs)
-
-    with nn.intercept_methods(replace_features):
-        return model.apply(variables, images, train=False)

@@ -10,7 +10,7 @@ from flax import linen as nn
 from flax.core import lift
 from flax.linen.transforms import lift_transform
 
-from gpwjax.unfused import unfused
+from gpwjax.ops.platforms import unfused
 
 
 def rematerialised(block: type[nn.Module]) -> type[nn.Module]:

@@ -12,9 +12,9 @@ import jax
 import numpy as np
 
 from gpwjax.explain import grad_cam
-from gpwjax.export import BOUNDS, PICTURES, in_float32, run_onnx
+from gpwjax.export.files import BOUNDS, PICTURES, in_float32, run_onnx
+from gpwjax.export.preparation import add_net_size
 from gpwjax.inference import Classifier, stored_size
-from gpwjax.preparation import add_net_size
 
 PAGE = Path(__file__).with_name("web_page")  # what all nets have in common
 NET, DESCRIPTION, WORKER = "model.onnx", "gpwjax.json", "service-worker.js"
@@ -97,8 +97,8 @@ def net_bytes(classifier: Classifier, dtype: str) -> bytes:
     class what `class_activation_map` scales to a maximum of 1.
     """
     # Here, since only this needs the package.
-    from gpwjax.onnx_file import Graph, serialize
-    from gpwjax.onnx_graph import make_graph_with_maps
+    from gpwjax.export.onnx_file import Graph, serialize
+    from gpwjax.export.onnx_graph import make_graph_with_maps
 
     graph, about = Graph(), classifier.metadata
     images = add_net_size(graph, "images", about)

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpwjax.export.preparation import add_preparation, prepared
 from gpwjax.inference import Classifier
-from gpwjax.preparation import add_preparation, prepared
 from gpwjax.weights import replacing
 
 FORMATS = ("stablehlo", "onnx")
@@ -128,8 +128,8 @@ def run_stablehlo(file: Path, images: np.ndarray) -> np.ndarray:
 
 def onnx_bytes(classifier: Classifier, dtype: str, uint8: bool) -> bytes:
     # Here, since only this needs the package.
-    from gpwjax.onnx_file import Graph, serialize
-    from gpwjax.onnx_graph import make_graph
+    from gpwjax.export.onnx_file import Graph, serialize
+    from gpwjax.export.onnx_graph import make_graph
 
     graph, images, about = Graph(), "images", classifier.metadata
     size = about["image_size"]

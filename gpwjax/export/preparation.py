@@ -14,7 +14,7 @@ import numpy as np
 from gpwjax.inference import nearest_pixels, stored_size
 
 if TYPE_CHECKING:
-    from gpwjax.onnx_file import Graph
+    from gpwjax.export.onnx_file import Graph
 
 
 def prepared(images: jax.Array, about: dict[str, Any]) -> jax.Array:

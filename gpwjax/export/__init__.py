@@ -1,0 +1,5 @@
+"""Trained nets for other programs: StableHLO and ONNX files, and a web page."""
+
+from gpwjax.export.files import BOUNDS, FORMATS, PICTURES, export
+
+__all__ = ["BOUNDS", "FORMATS", "PICTURES", "export"]

@@ -1,0 +1,44 @@
+"""What the operations on maps (C, N, H, W) have in common."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+# Rows and columns of zeros (before, after) on the vertical and the horizontal axis.
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+
+def pad(x: jax.Array, padding: Padding, between: int = 0) -> jax.Array:
+    """Zeros around (C, N, H, W), and so many between its rows and its columns."""
+    none = (0, 0, 0)
+    around = [(before, after, between) for before, after in padding]
+    return jax.lax.pad(x, jnp.zeros((), x.dtype), (none, none, *around))
+
+
+def windows(x: jax.Array, k: int, stride: int) -> Iterator[tuple[int, int, jax.Array]]:
+    """Row and column of an element of a k x k kernel, and the pixels that it meets."""
+    rows, columns = x.shape[2] - k + 1, x.shape[3] - k + 1
+    for i in range(k):
+        for j in range(k):
+            yield i, j, x[:, :, i : i + rows : stride, j : j + columns : stride]
+
+
+def sums(arrays: Sequence[jax.Array], axes: Sequence[int]) -> list[jax.Array]:
+    """Those of arrays of one shape, each by itself."""
+    return [x.sum(axes) for x in arrays]
+
+
+def sums_in_one_pass(
+    arrays: Sequence[jax.Array], axes: Sequence[int]
+) -> list[jax.Array]:
+    """As `sums`; what the arrays are computed from is read once."""
+    zeros = tuple(jnp.zeros((), x.dtype) for x in arrays)
+    add = partial(jax.tree.map, jnp.add)
+    return list(jax.lax.reduce(tuple(arrays), zeros, add, axes))
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """In float32 at least."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))

@@ -1,0 +1,112 @@
+"""The choice among the forms of an operation by the platform that computes it."""
+
+import math
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# For tests and exports: with form("tpu"): all operations have the form of that platform
+# ("default": the plain one), wherever they are computed. None: of their own platform.
+form = jax.make_user_context(None)
+
+Operation = Callable[..., Any]
+
+
+def by_platform(*operands: Any, default: Operation, **forms: Operation) -> Any:
+    """The result of an operation, in the form for the platform that computes it.
+
+    Tracing all forms takes long: call it inside of a `jax.jit`, which does so once for
+    each shape.
+
+    Args:
+      *operands: arrays.
+      default: the form for all other platforms.
+      **forms: those for cpu, tpu, cuda and rocm.
+    """
+    if form.value is not None:
+        return forms.get(form.value, default)(*operands)
+    return jax.lax.platform_dependent(*operands, default=default, **forms)
+
+
+def operation_of(forms: dict[str, Operation]) -> Operation:
+    """An operation that is computed in the form for the platform.
+
+    Args:
+      forms: as of `by_platform`; their keyword arguments are no arrays.
+    """
+
+    @partial(jax.jit, static_argnums=0)
+    def run(settings: tuple, *operands: Any) -> Any:
+        chosen = {p: partial(f, **dict(settings)) for p, f in forms.items()}
+        return by_platform(*operands, **chosen)
+
+    @wraps(forms["default"])
+    def operation(*operands: Any, **settings: Any) -> Any:
+        return run(tuple(settings.items()), *operands)
+
+    return operation
+
+
+def by_row(operation: Operation, **forms: Operation) -> Operation:
+    """An operation of arrays (C, ...), on a CPU computed as that of rows (C, M).
+
+    XLA:CPU vectorises along the last axis alone, which for images may have 7 elements.
+    Arrays (C,) stay as they are; keyword arguments are no arrays.
+
+    Args:
+      operation: its plain form.
+      **forms: those for other platforms, as of `by_platform`.
+    """
+    return collapsed_on_cpu(operation, kept=1, **forms)
+
+
+def by_image(operation: Operation) -> Operation:
+    """As `by_row`; arrays (C, N, H, W) become (C, N, H * W) on a CPU."""
+    return collapsed_on_cpu(operation, kept=2)
+
+
+def collapsed_on_cpu(operation: Operation, kept: int, **forms: Operation) -> Operation:
+    """An operation whose arrays have all axes after the first `kept` in one on a CPU.
+
+    Its results are (C, ...) like its first array, or (C,).
+    """
+
+    def collapse(x: jax.Array) -> jax.Array:
+        if x.ndim <= kept:
+            return x
+        return x.reshape(*x.shape[:kept], math.prod(x.shape[kept:]))
+
+    def collapsed(*arrays: jax.Array, **settings: Any) -> Any:
+        shape = arrays[0].shape
+        y = operation(*map(collapse, arrays), **settings)
+        return jax.tree.map(lambda y: y.reshape(shape) if y.ndim > kept else y, y)
+
+    return operation_of({"default": operation, "cpu": collapsed, **forms})
+
+
+def unfused(function: Operation, *operands: Any) -> Any:
+    """function(*operands), which XLA:CPU does not mix with what is around it.
+
+    It neither computes it inside of the loops of what follows nor takes its values from
+    equal computations before.
+
+    Args:
+      function: of pytrees of arrays.
+      *operands: the last one has a floating-point array first.
+    """
+    return by_platform(*operands, cpu=partial(in_a_branch, function), default=function)
+
+
+def in_a_branch(function: Operation, *operands: Any) -> Any:
+    """function(*operands) in a branch: XLA:CPU ignores an optimization barrier but
+    keeps out of a branch. This one is always taken, which it cannot know."""
+    results = jax.eval_shape(function, *operands)
+
+    def never(*_: Any) -> Any:
+        return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), results)
+
+    impossible = jax.tree.leaves(operands[-1])[0].ravel()[0] * 0 == 1
+    return jax.lax.cond(impossible, never, function, *operands)

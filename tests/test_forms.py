@@ -1,0 +1,59 @@
+"""What only some platforms' forms of the operations have; that all forms are equal is
+tested in test_ops.py."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpwjax.ops.convolution import convolution
+from gpwjax.ops.depthwise import depthwise
+from gpwjax.ops.platforms import form
+from gpwjax.ops.product import product
+
+AROUND = {"stride": 2, "padding": ((0, 1), (1, 1))}
+
+
+def normal(seed: int, *shape: int) -> jax.Array:
+    return jnp.float32(np.random.default_rng(seed).normal(size=shape))
+
+
+@pytest.mark.parametrize(("platform", "moved"), [("cuda", True), ("tpu", False)])
+def test_a_tpu_interleaves_no_maps(platform, moved):
+    run = jax.jit(partial(product, before=4))
+    traced = run.trace(normal(0, 12, 3, 6, 5), normal(1, 3, 4, 2))
+    program = traced.lower(lowering_platforms=(platform,)).as_text()
+    transposes = [
+        line for line in program.splitlines() if "stablehlo.transpose" in line
+    ]
+    assert transposes
+    assert any("x90xf32" in line for line in transposes) == moved  # 3 * 6 * 5 pixels
+
+
+@pytest.mark.parametrize(
+    ("platform", "operation", "shape"),
+    [
+        ("tpu", product, (3, 4, 4)),
+        ("cuda", product, (3, 4, 4)),
+        ("tpu", partial(depthwise, **AROUND), (3, 3, 1, 12)),
+        ("cuda", partial(depthwise, **AROUND), (3, 3, 1, 12)),
+        ("tpu", partial(convolution, **AROUND), (3, 3, 12, 4)),
+    ],
+)
+def test_gradients_of_kernels_are_not_rounded_to_bfloat16(
+    platform: str, operation: Callable, shape: tuple[int, ...]
+):
+    """Several chips sum them as they are, in float32."""
+    x = normal(0, 12, 3, 6, 5).astype(jnp.bfloat16)
+
+    def gradient(kernel: jax.Array) -> jax.Array:
+        y, pull_back = jax.vjp(partial(operation, x), kernel)
+        return pull_back(jnp.ones_like(y))[0]
+
+    with form(platform):
+        found = jax.jit(gradient)(normal(1, *shape))
+    assert found.dtype == jnp.float32
+    assert (found.astype(jnp.bfloat16) != found).mean() > 0.5
