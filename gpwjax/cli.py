@@ -13,7 +13,7 @@ import jax
 
 import gpwjax
 from gpwjax import explain, export, predict, summary
-from gpwjax.compilation import use_compilation_cache
+from gpwjax.devices import NoDevicesError, start_jax
 from gpwjax.export import web
 from gpwjax.inference import NOT_FINITE, NotFiniteError
 from gpwjax.output import lost_text, run_program
@@ -335,6 +335,8 @@ def draw_maps(options: argparse.Namespace) -> Iterator[str]:
         raise CommandError(NO_ANSWER if NOT_FINITE in unread else NOTHING_READ)
     with writing(options.output):
         explain.write(rows, options.output)
+    if note := explain.size_of_a_map(classifier):
+        print(note, file=sys.stderr)
     yield f"The picture is in {options.output}"
 
 
@@ -447,12 +449,12 @@ def load_net(path: Path) -> gpwjax.Classifier:
     """The net of a weights file or a run folder, with JAX's cache of programs.
 
     Raises:
-      CommandError: there is none, or it is broken.
+      CommandError: there is none, or it is broken, or there are no devices.
     """
-    use_compilation_cache()
     try:
+        start_jax()
         return gpwjax.load(weights_file(path))
-    except (OSError, ValueError) as error:
+    except (NoDevicesError, OSError, ValueError) as error:
         raise CommandError(error) from error
 
 

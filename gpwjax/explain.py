@@ -21,6 +21,7 @@ from gpwjax import captions
 from gpwjax.inference import NOT_FINITE, Classifier, NotFiniteError, fit, in_batches
 
 CELL = 256  # height and width of a drawn image, pixels
+ONE_CELL = "one cell, which shows no place"
 CAPTION = 52  # height of the two lines above it, pixels
 # Matplotlib's viridis at nine equal steps: perceptually uniform.
 VIRIDIS = np.array(
@@ -123,7 +124,7 @@ def draw(
     class_index: int | None = None,
 ) -> Image.Image:
     """An image as the net sees it, and its class activation map over it; above them the
-    class with its probability, and the title.
+    class with its probability, and the title. A map of one cell is not drawn.
 
     Args:
       image: as one of those that `Classifier.predict` takes.
@@ -140,12 +141,41 @@ def draw(
     seen = fit(classifier.prepare(image), CELL)
     row = Image.new("RGB", (2 * CELL, CAPTION + CELL), "white")
     row.paste(as_picture(seen), (0, CAPTION))
-    row.paste(as_picture((seen + colour(heat)) / 2), (CELL, CAPTION))
+    if heat.size > 1:
+        row.paste(as_picture((seen + colour(heat)) / 2), (CELL, CAPTION))
+    else:  # it would be one colour, as if the class were seen everywhere
+        place = (CELL + 8, CAPTION + CELL // 2)
+        captions.write(ImageDraw.Draw(row), place, ONE_CELL, 16, CELL - 16)
     caption = f"{classifier.classes[number]} {probabilities[number]:.1%}"
     for line, text in enumerate((caption, title)):
         place = (4, 6 + line * (CAPTION // 2 - 4))
         captions.write(ImageDraw.Draw(row), place, text, 16, 2 * CELL - 8)
     return row
+
+
+def size_of_a_map(classifier: Classifier) -> str | None:
+    """What is to be said of a net that sees its images as one cell, so that maps show
+    no place; None of another net."""
+    size = classifier.metadata["image_size"]
+    if cells(classifier, size) > 1:
+        return None
+    larger = 2 * size
+    while cells(classifier, larger) == 1:
+        larger *= 2
+    return (
+        f"the net sees images of {size}x{size} pixels as {ONE_CELL}; trained at "
+        f"{larger}x{larger} pixels it would see {cells(classifier, larger)} cells"
+    )
+
+
+def cells(classifier: Classifier, size: int) -> int:
+    """Cells of the last feature map for images of size x size pixels."""
+    features = partial(classifier.model.apply, train=False, method="features")
+    images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    _, height, width, _ = jax.eval_shape(features, classifier.variables, images)[
+        "top"
+    ].shape
+    return height * width
 
 
 def colour(heat: np.ndarray) -> np.ndarray:

@@ -1,10 +1,11 @@
 """Runs of the training program that are killed and started again.
 
-    python killed_runs.py FOLDER KILLS
+    python killed_runs.py FOLDER STEPS TIMES
 
-The first two are not disturbed. Each other one is killed at a random moment, in turn
-before a step on the disk and after a time, and then started again. Prints what the
-processes ended with, a line of JSON for each.
+The first two are not disturbed. The others are killed at one moment each, and then
+started again: before STEPS of the steps on the disk (all of them, if there are not so
+many), and TIMES of them after a time. Prints what the processes ended with, a line of
+JSON for each.
 """
 
 import json
@@ -28,27 +29,27 @@ MODELS["tiny"] = made_nets.Tiny
 SETTINGS = ["--model", "tiny", "--epochs", "3", "--batch-size", "64"]
 
 
-def main(folder: Path, kills: int) -> None:
+def main(folder: Path, on_disk: int, by_clock: int) -> None:
     in_a_process(lambda: run(folder / "again"))
     begun = time.monotonic()
     in_a_process(lambda: run(folder / "whole"))
     seconds = time.monotonic() - begun
     steps = int((folder / "whole" / "steps.txt").read_text())
-    moments = random.Random(0)
-    for number in range(kills):
-        killed = folder / str(number)
-        step, later = 0, None
-        if number % 2 == 0:
-            step = moments.randint(1, steps)
-        else:
-            later = moments.uniform(0, seconds)
-        status = in_a_process(partial(run, killed, step), later)
-        ended = in_a_process(partial(run, killed))
-        moment = (
-            f"step {step} of {steps}" if step else f"{later:.2f} of {seconds:.2f} s"
-        )
-        found = {"run": killed.name, "moment": moment, "killed": status}
-        print(json.dumps(found | {"status": ended}), flush=True)
+    chance = random.Random(0)
+    moments = chance.sample(range(1, steps + 1), min(steps, on_disk))
+    for step in sorted(moments):
+        kill(folder / f"step{step}", f"step {step} of {steps}", step, None)
+    for number in range(by_clock):
+        later = chance.uniform(0, seconds)
+        kill(folder / f"time{number}", f"{later:.2f} of {seconds:.2f} s", 0, later)
+
+
+def kill(killed: Path, moment: str, step: int, later: float | None) -> None:
+    """Kills a run before a step on the disk or after a time, and starts it again."""
+    status = in_a_process(partial(run, killed, step), later)
+    ended = in_a_process(partial(run, killed))
+    found = {"run": killed.name, "moment": moment, "killed": status}
+    print(json.dumps(found | {"status": ended}), flush=True)
 
 
 def run(folder: Path, killed_before: int = 0) -> None:
@@ -67,4 +68,4 @@ def run(folder: Path, killed_before: int = 0) -> None:
 if __name__ == "__main__":
     warnings.simplefilter("ignore")  # of jax, that processes are copied
     tqdm.tqdm.monitor_interval = 0  # no thread: it would not be copied
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

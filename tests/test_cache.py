@@ -67,6 +67,18 @@ def test_a_damaged_cache_is_made_again(pictures, name, damage, caplog):
     assert not caplog.messages
 
 
+def test_what_was_said_of_a_picture_is_said_in_each_run(pictures, caplog):
+    """Here that it is nearly black."""
+    dark = Image.fromarray(np.full((8, 8), 200, np.uint16))
+    for number in range(3):
+        dark.save(pictures / "red" / f"dark{number}.tif")
+    for _ in range(2):
+        caplog.clear()
+        load(pictures)
+        (message,) = [m for m in caplog.messages if "dark" in m]
+        assert "has values from 200 to 200 of 65535, 8 of its 16 bits" in message
+
+
 def test_all_is_on_the_disk_before_the_folder_has_its_name(pictures, monkeypatch):
     done = []
     rename = Path.rename

@@ -72,6 +72,28 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
     assert best_metrics == metrics(0.9, 0.3)
 
 
+def test_one_that_a_kill_left_half_deleted_is_not_taken_for_broken(
+    tmp_path, monkeypatch
+):
+    removed = []
+    with monkeypatch.context() as patch:
+        # The process is killed as soon as it has removed a file.
+        patch.setattr(
+            "train.checkpoints.shutil.rmtree",
+            lambda folder, **_: removed.extend(
+                file.unlink() for file in [*folder.rglob("_METADATA")][:1]
+            ),
+        )
+        with Checkpoints(tmp_path, LIKE) as checkpoints:
+            for step in (1, 2):
+                checkpoints.save(make_state(step), metrics(step / 9, 1.0))
+    assert len(removed) == 1
+    with Checkpoints(tmp_path, LIKE) as checkpoints:
+        chex.assert_trees_all_equal(checkpoints.restore_latest(), make_state(2))
+    assert kept(tmp_path) == {2}
+    assert not (tmp_path / BROKEN).exists()
+
+
 def test_at_equal_accuracy_the_lower_loss_is_better(tmp_path):
     with Checkpoints(tmp_path, LIKE) as checkpoints:
         for step, loss in enumerate([0.3, 0.1, 0.2]):

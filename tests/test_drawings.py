@@ -25,6 +25,7 @@ def test_heatmaps_are_of_the_whole_test_set_and_of_the_surest_mistakes(
 
     monkeypatch.setattr(drawings.explain, "draw", draw)
     monkeypatch.setattr(drawings.gpwjax, "load", lambda file: None)
+    monkeypatch.setattr(drawings.explain, "size_of_a_map", lambda classifier: None)
     indices = np.arange(100, 100 + count)
     answers = Predictions(
         classes=["a", "b"],

@@ -67,7 +67,7 @@ def evaluate(monkeypatch, caplog, capsys) -> Iterator[Callable]:
     """Runs the program: status, what it says, and the errors that it writes."""
     # Settings of the process.
     monkeypatch.setattr("train.evaluate.keep_memory", lambda: None)
-    monkeypatch.setattr("gpwjax.compilation.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("gpwjax.devices.use_compilation_cache", lambda: None)
 
     def run(*args: object) -> tuple[int, str, list[str]]:
         caplog.clear()

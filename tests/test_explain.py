@@ -178,11 +178,33 @@ def test_a_row_is_a_caption_the_image_and_the_map_over_it(classifier):
     assert (np.asarray(other)[: explain.CAPTION] != caption).any()
 
 
+def test_a_map_of_one_cell_is_not_drawn_as_a_class_that_is_everywhere(
+    saved_net, shrunk
+):
+    _, net = saved_net
+    small = Classifier(net.model, net.variables, net.metadata | {"image_size": 1})
+    with shrunk():
+        assert explain.cells(net, 1) == 1
+        assert explain.cells(net, 8) > 1
+        assert explain.size_of_a_map(net) is None
+        note = explain.size_of_a_map(small)
+        row = np.asarray(explain.draw(small, np.full((4, 4, 3), 51, np.uint8), "a", 1))
+    size = next(size for size in (2, 4, 8) if explain.cells(net, size) > 1)
+    assert note.startswith(
+        "the net sees images of 1x1 pixels as one cell, which shows "
+    )
+    assert f"trained at {size}x{size} pixels it would see " in note
+    right = row[explain.CAPTION :, explain.CELL :]
+    assert (right == right[..., :1]).all()  # no colour: black on white
+    assert (right == 255).mean() > 0.9
+    assert right.min() < 100
+
+
 @pytest.fixture
 def program(saved_net, monkeypatch, tmp_path) -> list[str]:
     """`gpwjax explain WEIGHTS`, in a folder with pictures; quick, as test_predict's."""
     weights, classifier = saved_net
-    monkeypatch.setattr("gpwjax.cli.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("gpwjax.cli.start_jax", lambda: None)
     monkeypatch.setattr("gpwjax.load", lambda path: classifier)
     monkeypatch.chdir(tmp_path)
     for name, size in (("a.png", (8, 8)), ("b.jpg", (300, 20))):

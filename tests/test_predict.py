@@ -34,7 +34,7 @@ def classifier(saved_net) -> Classifier:
 @pytest.fixture
 def program(classifier, weights, monkeypatch) -> None:
     """Quick: the net is compiled already. And it leaves the user's cache alone."""
-    monkeypatch.setattr("gpwjax.cli.use_compilation_cache", lambda: None)
+    monkeypatch.setattr("gpwjax.cli.start_jax", lambda: None)
     files = {weights: classifier}
     monkeypatch.setattr("gpwjax.load", lambda path: files.get(path) or load(path))
 

@@ -101,6 +101,27 @@ def test_another_fault_of_the_file_system_is_an_error(tmp_path, monkeypatch):
         raise AssertionError
 
 
+ARGUMENTS = {"train": [], "gpwjax predict": ["net", "a.png"]}
+
+
+@pytest.mark.parametrize("program", ARGUMENTS)
+def test_devices_that_there_are_not_are_one_line(tmp_path, program):
+    done = subprocess.run(
+        [sys.executable, "-m", *program.split(), *ARGUMENTS[program]],
+        cwd=tmp_path,
+        env=os.environ
+        | {"JAX_PLATFORMS": "cuda", "PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 0:
+        pytest.skip("there is a GPU")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: JAX finds no devices of JAX_PLATFORMS=cuda: ")
+    assert not (tmp_path / "runs").exists()
+
+
 IMPORT_ALL = """
 import importlib, pkgutil, signal, sys
 import h5py, jax, matplotlib, onnx, orbax.checkpoint, sklearn, tensorflow_datasets

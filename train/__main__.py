@@ -10,10 +10,7 @@ from gpwjax.memory import keep_memory
 from gpwjax.output import run_program
 from train.command_line import parse
 from train.config import Config, RunError
-from train.runtime import (
-    quieten_absl,
-    start_logging,
-)
+from train.runtime import start_jax, start_logging
 from train.stop import Stopped, StopRequest
 
 log = logging.getLogger("train")
@@ -64,12 +61,10 @@ def run(config: Config, stop: StopRequest) -> None:
         connect(config)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from gpwjax.compilation import use_compilation_cache
     from train.loop import fit
     from train.seeds import fit_seeds
 
-    quieten_absl()
-    use_compilation_cache()
+    start_jax()
     with logging_redirect_tqdm():
         if config.seeds > 1:
             log.info(fit_seeds(config, stop))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from train.validation import WORST, quality
 log = logging.getLogger(__name__)
 
 BROKEN = "broken_checkpoints"  # of a run folder: what could not be read
+DELETED = "deleted"  # of the checkpoints: what a kill may leave half
 
 
 class BrokenCheckpointError(Exception):
@@ -31,7 +33,8 @@ class Checkpoints:
 
     With a state the digest of all its arrays and of its metrics is saved. What is
     broken is found at the start and moved out of the way, and its steps are taken
-    again; nothing is deleted before a newer or better one is whole.
+    again; nothing is deleted before a newer or better one is whole. Each save costs
+    some 80 kB for good: TensorStore forgets lists of metrics that Orbax asks it for.
 
     Args:
       folder: that of the run.
@@ -43,6 +46,7 @@ class Checkpoints:
         self._quality = partial(quality, first=first_best)
         self._run_folder, self._like = folder, like
         self._folder = (folder / "checkpoints").absolute()
+        self._remove_deleted()
         self._set_broken_aside()
         policies = checkpoint_managers
         self._manager = ocp.CheckpointManager(
@@ -58,6 +62,8 @@ class Checkpoints:
                         ),
                     ]
                 ),
+                # Else one that a kill left half deleted would be a broken one.
+                todelete_subdir=DELETED,
                 # Orbax saves metrics only with best_fn; what is kept, the policy says.
                 best_fn=self._quality,
                 # The next step overwrites the arrays that it is given (they are
@@ -87,6 +93,7 @@ class Checkpoints:
             raise RunError(f"cannot save checkpoint {step}: {error}") from error
         if not saved:
             raise RunError(f"orbax refused to save checkpoint {step}")
+        self._remove_deleted()
 
     def restore_latest(self) -> TrainState | None:
         """The state to go on from; None where there is none."""
@@ -110,6 +117,11 @@ class Checkpoints:
                 "no best one: try a smaller --lr, with another --run-dir"
             )
         return state, metrics
+
+    def _remove_deleted(self) -> None:
+        """Removes what Orbax has deleted by giving it another place."""
+        if is_first():
+            shutil.rmtree(self._folder / DELETED, ignore_errors=True)
 
     def _set_broken_aside(self) -> None:
         """Moves the checkpoints that are not sound out of Orbax's sight."""

@@ -91,6 +91,8 @@ def draw_heatmaps(folder: Path, dataset: Dataset, answers: Predictions) -> None:
     last, which may be in the order of their classes, and in those that it got wrong
     with the highest probability."""
     classifier = gpwjax.load(folder / "model.safetensors")
+    if note := explain.size_of_a_map(classifier):
+        log.warning("heat maps: %s", note)
 
     def draw(number: int) -> Image.Image:
         title = f"true class: {answers.classes[answers.labels[number]]}"

@@ -8,10 +8,7 @@ from gpwjax.memory import keep_memory
 from gpwjax.output import run_program
 from gpwjax.places import user_path
 from train.config import RunError
-from train.runtime import (
-    quieten_absl,
-    start_logging,
-)
+from train.runtime import start_jax, start_logging
 
 
 def main() -> int:
@@ -23,11 +20,9 @@ def main() -> int:
         # Imported here, since JAX and all that it needs take seconds.
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        from gpwjax.compilation import use_compilation_cache
         from train.evaluation import evaluate
 
-        quieten_absl()
-        use_compilation_cache()
+        start_jax()
         with logging_redirect_tqdm():
             evaluate(options)
     except (RunError, OSError) as error:

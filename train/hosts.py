@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 from collections.abc import Iterator
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from train.config import Config, RunError
+from train.meeting import meet, parse
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +26,16 @@ def connect(config: Config) -> None:
     Raises:
       RunError: the cluster is not known, or not all hosts came.
     """
+    if config.coordinator is not None:
+        parse(config.coordinator)
+    settings = (config.coordinator, config.hosts, config.host_id)
+    if None not in settings:
+        meet(*settings)
     try:
         jax.distributed.initialize(
-            config.coordinator,
-            config.hosts,
-            config.host_id,
+            *settings,
+            # All: JAX would take one for each of Slurm's tasks.
+            local_device_ids=[] if has_a_node_for_itself() else None,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
         )
     # Of many kinds, by what is missing and where.
@@ -41,6 +48,12 @@ def connect(config: Config) -> None:
         logging.getLogger("train").setLevel(logging.WARNING)
         os.environ["TQDM_DISABLE"] = "1"
     log.info("%d hosts, %d devices", jax.process_count(), jax.device_count())
+
+
+def has_a_node_for_itself() -> bool:
+    """Whether Slurm started one task on each node, not one for each GPU."""
+    tasks = os.environ.get("SLURM_STEP_TASKS_PER_NODE", "")  # such as 1(x2) or 8,4
+    return re.fullmatch(r"1(\(x[0-9]+\))?", tasks) is not None
 
 
 def is_first() -> bool:

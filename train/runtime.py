@@ -3,6 +3,8 @@
 import logging
 import sys
 
+from train.config import RunError
+
 
 def start_logging() -> None:
     """Prints what the programs of train/ say, and only warnings of all else."""
@@ -10,9 +12,20 @@ def start_logging() -> None:
     logging.getLogger("train").setLevel(logging.INFO)
 
 
-def quieten_absl() -> None:
-    """TFDS and Orbax say there what only their developers want to know."""
+def start_jax() -> None:
+    """As `gpwjax.devices.start_jax`.
+
+    Raises:
+      RunError: there are no devices.
+    """
     # Not at the top: the wrong arguments are told before anything large is imported.
     from absl import logging as absl_logging
 
+    from gpwjax import devices
+
+    # TFDS and Orbax say there what only their developers want to know.
     absl_logging.set_verbosity(absl_logging.ERROR)
+    try:
+        devices.start_jax()
+    except devices.NoDevicesError as error:
+        raise RunError(str(error)) from error

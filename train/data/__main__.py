@@ -15,7 +15,7 @@ from train.config import Config, RunError
 from train.data import Dataset, find_data_dir, load_dataset
 from train.data.report import imbalance, repeats, repeats_text
 from train.data.storage import clean, listing
-from train.runtime import start_logging
+from train.runtime import start_jax, start_logging
 
 log = logging.getLogger("train")
 
@@ -82,6 +82,7 @@ def run(data: str | None, options: argparse.Namespace, config: Config) -> None:
             # Imported here, since JAX is not needed for the rest.
             from train.data.sheet import write_sheet
 
+            start_jax()
             write_sheet(dataset, config, options.show)
             log.info("the contact sheet is in %s", options.show)
     if options.list:

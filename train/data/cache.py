@@ -1,5 +1,6 @@
 """Images decoded once into an array file, and memory-mapped from then on."""
 
+import contextlib
 import dataclasses
 import itertools
 import json
@@ -8,12 +9,14 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from gpwjax import pictures
 from gpwjax.inference import fit
 from gpwjax.pictures import UnreadableImageError
 from gpwjax.places import cache_folder
@@ -23,7 +26,7 @@ from train.progress import progress_bar
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # part of the name: change it when the files would look different
+FORMAT = 3  # part of the name: change it when the files would look different
 CHUNK = 1024
 MEBIBYTE = 2**20
 
@@ -115,6 +118,8 @@ def read_arrays(source: Source, size: int, folder: Path) -> Arrays:
         raise DamagedCacheError(f"holds images of {arrays.images.shape}")
     if arrays.labels.shape != (source.count,):
         raise DamagedCacheError(f"holds labels of {arrays.labels.shape}")
+    for warning in about.get("warnings", ()):
+        log.warning(warning)
     return arrays
 
 
@@ -171,6 +176,7 @@ def write_arrays(source: Source, size: int, folder: Path) -> None:
 
     numbers = iter(range(source.count))
     with (
+        warnings_of_pictures() as warnings,
         ThreadPoolExecutor() as pool,
         progress_bar(f"decoding {source.name}", source.count) as bar,
     ):
@@ -184,7 +190,25 @@ def write_arrays(source: Source, size: int, folder: Path) -> None:
                 bar.update()
     images.flush()
     np.save(folder / "labels.npy", labels)
-    (folder / "about.json").write_text(json.dumps({"skipped": skipped}))
+    about = {"skipped": skipped, "warnings": warnings}
+    (folder / "about.json").write_text(json.dumps(about))
+
+
+@contextlib.contextmanager
+def warnings_of_pictures() -> Iterator[list[str]]:
+    """Collects what is said of pictures while they are decoded, to be said in each run
+    that uses them."""
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    pictures.warned_of.clear()
+    pictures.log.addHandler(handler)
+    pictures.log.propagate = False
+    try:
+        yield said
+    finally:
+        pictures.log.propagate = True
+        pictures.log.removeHandler(handler)
 
 
 def map_new(file: Path, shape: tuple[int, ...]) -> np.ndarray:

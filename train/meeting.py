@@ -1,0 +1,144 @@
+"""The hosts of `--distributed` meet before JAX connects them: JAX would end a process
+without a word that a person understands where one of them is missing or there twice."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Iterator, Mapping
+
+from train.config import RunError
+
+SECONDS = 60  # in which all must come
+GREETING, WELCOME = "gpwjax", "all are here"  # what a host says, and what it hears
+MOST = 1000  # bytes of either
+
+
+def meet(coordinator: str, hosts: int, host_id: int) -> None:
+    """Waits until all hosts are there.
+
+    Raises:
+      RunError: the settings are wrong or do not fit those of another host, the port is
+        taken, or a host did not come.
+    """
+    name, port = parse(coordinator)
+    if not 0 <= host_id < hosts:
+        raise RunError(
+            f"--host-id must be from 0 to below the {hosts} --hosts, got {host_id}"
+        )
+    if host_id == 0:
+        receive(port, hosts)
+    else:
+        come(name, port, hosts, host_id)
+
+
+def parse(coordinator: str) -> tuple[str, int]:
+    """Host and port of an address. Raises RunError where it is none."""
+    name, _, port = coordinator.rpartition(":")
+    if not name or not port.isascii() or not port.isdigit() or int(port) >= 2**16:
+        raise RunError(f"--coordinator must be HOST:PORT, got {coordinator}")
+    return name.strip("[]"), int(port)
+
+
+def receive(port: int, hosts: int) -> None:
+    """What the first host does: it waits for the others, and tells each what came."""
+    end = time.monotonic() + SECONDS
+    guests: dict[int, socket.socket] = {}
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(listening(port))
+        try:
+            while len(guests) < hosts - 1:
+                server.settimeout(max(0.01, end - time.monotonic()))
+                guest = stack.enter_context(server.accept()[0])
+                with contextlib.suppress(OSError, ValueError):  # it is none of ours
+                    welcome(guest, guests, hosts)
+            tell(guests, WELCOME)
+        except TimeoutError:
+            missing = [str(n) for n in range(1, hosts) if n not in guests]
+            reason = f"no host with --host-id {', '.join(missing)} came in {SECONDS} s"
+            tell(guests, reason)
+            raise RunError(reason) from None
+        except RunError as error:
+            tell(guests, str(error))
+            raise
+
+
+def listening(port: int) -> socket.socket:
+    """A server on all addresses of this host, as JAX's will be."""
+    try:
+        if socket.has_dualstack_ipv6():
+            family = socket.AF_INET6
+            return socket.create_server(("", port), family=family, dualstack_ipv6=True)
+        return socket.create_server(("", port))
+    except OSError as error:
+        raise RunError(
+            f"--coordinator: port {port} of this host cannot be used: {error.strerror}"
+        ) from error
+
+
+def welcome(guest: socket.socket, guests: dict[int, socket.socket], hosts: int) -> None:
+    """Takes a host in, or raises RunError where it does not fit the others; ValueError
+    where it is another program."""
+    guest.settimeout(5)
+    greeting, number, of = hear(guest).split()
+    if greeting != GREETING:
+        raise ValueError
+    if int(of) != hosts:
+        reason = f"--hosts is {hosts} on the first host and {of} on another"
+    elif int(number) in guests:
+        reason = f"two hosts have --host-id {number}"
+    else:
+        guests[int(number)] = guest
+        return
+    tell({int(number): guest}, reason)
+    raise RunError(reason)
+
+
+def come(name: str, port: int, hosts: int, host_id: int) -> None:
+    """What every other host does: it greets the first one and waits for its answer."""
+    with connected(name, port) as first:
+        first.settimeout(SECONDS + 5)
+        try:
+            first.sendall(f"{GREETING} {host_id} {hosts}\n".encode())
+            answer = hear(first)
+        except (OSError, ValueError):
+            answer = ""
+    if answer == WELCOME:
+        return
+    raise RunError(
+        answer
+        or f"--coordinator {name}:{port} is another program, or a run that began "
+        f"without this host: two hosts may have --host-id {host_id}, or 0"
+    )
+
+
+@contextlib.contextmanager
+def connected(name: str, port: int) -> Iterator[socket.socket]:
+    """A connection with the first host, which may come later."""
+    end = time.monotonic() + SECONDS
+    while True:
+        try:
+            connection = socket.create_connection((name, port), timeout=5)
+            break
+        except OSError as error:
+            if time.monotonic() > end:
+                raise RunError(
+                    f"no first host at --coordinator {name}:{port} in {SECONDS} s: "
+                    f"{error.strerror or error}"
+                ) from error
+            time.sleep(0.2)
+    with connection:
+        yield connection
+
+
+def hear(connection: socket.socket) -> str:
+    """A line. Raises ValueError where it is no text."""
+    with connection.makefile("rb") as stream:
+        return stream.readline(MOST).decode().rstrip("\n")
+
+
+def tell(guests: Mapping[int, socket.socket], text: str) -> None:
+    """Sends a line to all, and waits until they have heard it."""
+    for guest in guests.values():
+        with contextlib.suppress(OSError):
+            guest.sendall(f"{text}\n".encode())
+            guest.recv(1)  # nothing: it closes first, which frees the port at once
