@@ -257,8 +257,8 @@ def test_answers_that_are_not_numbers_are_refused(
 
 def test_one_answer_of_many_that_is_not_finite_is_left_out(classifier, pictures):
     class Odd(Classifier):
-        def predict(self, images):
-            rows = super().predict(images)
+        def predict(self, images, mirror=False):
+            rows = super().predict(images, mirror)
             rows[1, 0] = np.nan
             return rows
 
