@@ -300,7 +300,7 @@ def make_efficientnet_b0(
     for number, (stage, stride) in enumerate(zip(stages, strides, strict=True)):
         expanded = c * stage.expansion
         squeeze = SqueezeExcite(expanded, c // 4, min_channels, swish, nn.Sigmoid())
-        rate = efficientnet.DROP_CONNECT * number / efficientnet.B0_BLOCKS
+        rate = efficientnet.DROP_CONNECT * number / len(stages)
         blocks[f"block{number}"] = inverted_residual(
             c, expanded, stage, stride, swish, squeeze, pointwise, batch_norm, rate
         )

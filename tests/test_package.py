@@ -5,6 +5,8 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 import gpwjax
 
 ROOT = Path(__file__).parents[1]
@@ -27,7 +29,7 @@ def test_the_wheel_holds_the_library_and_nothing_else(tmp_path):
     tops = {name.split("/")[0] for name in names}
     assert tops == {"gpwjax", f"gpwjax-{gpwjax.__version__}.dist-info"}
     assert "gpwjax/py.typed" in names
-    modules = {f"gpwjax/{file.name}" for file in (ROOT / "gpwjax").glob("*.py")}
+    modules = {str(file.relative_to(ROOT)) for file in ROOT.glob("gpwjax/**/*.py")}
     assert modules <= set(names)
 
 
@@ -36,11 +38,26 @@ def test_the_public_names_are_those_that_are_documented():
         assert getattr(gpwjax, name).__doc__, name
 
 
-def test_importing_the_library_does_not_import_the_heavy_ones():
+def test_the_public_names_are_loaded_on_first_use():
+    assert loaded("import gpwjax", ("jax", "flax")) == set()
+    assert loaded("from gpwjax import interleave", ("jax", "PIL")) == {"jax"}
+    assert set(gpwjax.__all__) == gpwjax.MODULES.keys() <= set(dir(gpwjax))
+    with pytest.raises(AttributeError, match="'gpwjax' has no attribute 'mobile'"):
+        _ = gpwjax.mobile
+
+
+def test_using_the_library_does_not_import_the_heavy_ones():
     """Data sets, checkpoints and plots are for training only."""
     heavy = ("tensorflow_datasets", "orbax.checkpoint", "matplotlib", "sklearn", "h5py")
-    code = f"import sys, gpwjax; print([m for m in {heavy} if m in sys.modules])"
-    loaded = subprocess.run(
+    assert loaded("from gpwjax import *", heavy) == set()
+
+
+def loaded(statement: str, modules: tuple[str, ...]) -> set[str]:
+    """Those of these modules that a statement imports in a new process."""
+    code = (
+        f"{statement}\nimport sys\nprint(*(m for m in {modules} if m in sys.modules))"
+    )
+    done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True
     )
-    assert loaded.stdout.strip() == b"[]"
+    return set(done.stdout.decode().split())
