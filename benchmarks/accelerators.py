@@ -144,8 +144,7 @@ def known(program: Program, folder: Path) -> dict[str, Any] | None:
 def add(file: Path, program: Program, found: dict[str, Any]) -> None:
     """Writes a program beside the others of the day."""
     entries = json.loads(file.read_text())["programs"] if file.is_file() else {}
-    settings = {k: v for k, v in program._asdict().items() if k != "name"}
-    entries[program.name] = settings | found
+    entries[program.name] = program._asdict() | found
     note = "estimates of the compiler; no chip ran"
     file.write_text(json.dumps({"note": note, "programs": entries}, indent=2) + "\n")
 

@@ -144,7 +144,8 @@ def estimates(compiled: jax.stages.Compiled) -> dict[str, float]:
     found = {
         "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
         "kernel_bytes": kernel_bytes(text),
-        **{kind: count(kind, text) for kind in ("copy", *COLLECTIVES)},
+        "copy": count("copy", "\n".join(entry_lines(text))),
+        **{kind: count(kind, text) for kind in COLLECTIVES},
     }
     if "bytes accessed" in cost:
         found["accessed_bytes"] = cost["bytes accessed"]

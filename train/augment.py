@@ -11,6 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from gpwjax.ops.platforms import operation_of
 from train.config import Augmentation
 
 # Height and width up to which a TPU's warp is a product with all pixels: a batch of 256
@@ -126,11 +127,7 @@ def warp(image: jax.Array, matrix: jax.Array, image_size: int) -> jax.Array:
     height, width = image.shape[:2]
     near_rows = neighbours(rows, image_size, height)
     near_columns = neighbours(columns, image_size, width)
-    # A TPU reads single pixels slowly. The products grow with the image's pixels.
-    on_tpu = pixels_by_products if height * width <= SMALL_IMAGE**2 else pixels_by_index
-    return jax.lax.platform_dependent(
-        image, near_rows, near_columns, tpu=on_tpu, default=pixels_by_index
-    )
+    return pixels_between(image, near_rows, near_columns)
 
 
 def pixels_by_index(
@@ -147,9 +144,11 @@ def pixels_by_index(
 def pixels_by_products(
     image: jax.Array, near_rows: Neighbours, near_columns: Neighbours
 ) -> jax.Array:
-    """As `pixels_by_index`: for each of (H, W) the sum of all the image's pixels, most
-    of them with a weight of 0."""
+    """As `pixels_by_index`, but of a small image the weighted sum of all its pixels,
+    most of them with a weight of 0: a TPU is slow at reading single pixels."""
     height, width, _ = image.shape
+    if height * width > SMALL_IMAGE**2:
+        return pixels_by_index(image, near_rows, near_columns)
     of_columns = jnp.einsum(
         "hwc,wyx->chyx",
         image,
@@ -157,6 +156,9 @@ def pixels_by_products(
         precision=jax.lax.Precision.HIGHEST,
     )
     return jnp.moveaxis((of_columns * weights(near_rows, height)).sum(1), 0, -1)
+
+
+pixels_between = operation_of({"default": pixels_by_index, "tpu": pixels_by_products})
 
 
 def weights(near: Neighbours, size: int) -> jax.Array:

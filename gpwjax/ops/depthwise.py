@@ -11,7 +11,7 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
 from gpwjax.ops import convolution
-from gpwjax.ops.arrays import Padding, pad, sums, sums_in_one_pass, widened, windows
+from gpwjax.ops.arrays import Padding, pad, sums_in_one_pass, widened, windows
 from gpwjax.ops.platforms import in_a_branch, operation_of
 
 # Keras' Glorot uniform of a depthwise kernel, which is (k, k, channels, 1) there: its
@@ -143,14 +143,11 @@ def shifted_backward(
         return shifted_products(pad(dy, around, stride - 1), kernel[::-1, ::-1])
 
     parts = windows(widened(padded), k, stride)
-    products = [part * widened(dy) for _, _, part in parts]
-    # XLA:CPU writes the operands of separate sums to memory; XLA:GPU those of sums in
-    # one pass, where the channels are last in memory.
-    sum_all = sums_in_one_pass if on_cpu else sums
-    found = [x.sum(1) for x in sum_all(products, (2, 3))]
-    dkernel = jnp.stack(found).reshape(kernel.shape).astype(kernel.dtype)
+    # XLA:CPU would write the products to memory, were their sums not one pass.
+    sums = sums_in_one_pass([part * widened(dy) for _, _, part in parts], (2, 3))
+    dkernel = jnp.stack([x.sum(1) for x in sums]).reshape(kernel.shape)
     run = in_a_branch if on_cpu else directly
-    return run(backward, dy, kernel), dkernel
+    return run(backward, dy, kernel), dkernel.astype(kernel.dtype)
 
 
 shifted.defvjp(shifted_forward, shifted_backward)
