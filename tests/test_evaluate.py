@@ -225,6 +225,23 @@ def test_the_tables_fit_the_summary(evaluate, finished):
         assert 1000 < picture.width < 3500
 
 
+def test_with_mirror_the_mean_of_both_sides_is_tested(
+    finished, evaluate, undrawn, digits, tmp_path
+):
+    net = gpwjax.load(finished / "model.safetensors")
+    images = np.asarray(digits.images[digits.test])
+    mean = (net.predict(images) + net.predict(images[:, :, ::-1])) / 2
+    right = mean.argmax(1) == digits.labels[digits.test]
+    status, _, _ = evaluate(finished, "--mirror", "--out", tmp_path)
+    assert status == 0
+    summary = read_summary(tmp_path)
+    assert summary["mirror"] is True
+    assert summary["accuracy"] == pytest.approx(right.mean(), abs=1e-9)
+    assert summary["mean_confidence"] == pytest.approx(mean.max(1).mean(), rel=1e-4)
+    recalls = [right[digits.labels[digits.test] == n].mean() for n in range(10)]
+    assert summary["balanced_accuracy"] == pytest.approx(np.mean(recalls))
+
+
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("part", "images", "what"),

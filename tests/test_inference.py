@@ -56,6 +56,17 @@ def test_predict_is_the_softmax_of_the_net_in_batches_of_any_length(net, classif
     np.testing.assert_allclose(probabilities, jax.nn.softmax(logits), **CLOSE)
 
 
+def test_with_mirror_it_is_the_mean_of_both_sides(classifier):
+    images = draw_images(5, 4, 4, 3)
+    sides = classifier.predict(images), classifier.predict(images[:, :, ::-1])
+    mean = classifier.predict(images, mirror=True)
+    np.testing.assert_allclose(mean, (sides[0] + sides[1]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        mean, classifier.predict(images[:, :, ::-1], mirror=True), rtol=1e-6
+    )
+    assert not np.allclose(*sides, rtol=1e-3)
+
+
 def test_rows_sum_to_1(classifier):
     probabilities = classifier.predict(draw_images(6, 4, 4, 3))
     assert probabilities.shape == (6, 3)

@@ -226,6 +226,16 @@ def test_a_run_folder_stands_for_its_weights(program, capsys, weights, pictures)
     assert sorted(line.split()[0] for line in lines) == CLASSES
 
 
+def test_mirror_answers_for_both_sides(program, capsys, classifier, weights, pictures):
+    _, out, _ = run(capsys, weights, pictures[0], "--mirror", "--json")
+    (answer,) = json.loads(out)
+    image = read_image(pictures[0])
+    mean = classifier.predict([image, image[:, ::-1]]).mean(0)
+    expected = dict(zip(classifier.classes, mean, strict=True))
+    for said in answer["predictions"]:
+        assert said["probability"] == pytest.approx(expected[said["class"]], rel=1e-4)
+
+
 def test_where_nothing_can_be_read_it_fails_and_json_says_why(
     program, capsys, weights, pictures
 ):

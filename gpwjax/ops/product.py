@@ -37,13 +37,12 @@ def of_rows(x: jax.Array, kernel: jax.Array, **steps: int) -> jax.Array:
 def of_all_groups(
     x: jax.Array, kernel: jax.Array, *, before: int = 1, after: int = 1
 ) -> jax.Array:
-    """One product with the block-diagonal matrix of all groups, a group of groups.
+    """One product with the block-diagonal matrix of all groups.
 
     Its rows and columns are interleaved, not the maps: a TPU multiplies by the zeros in
     less time than it moves a map.
     """
-    matrix = block_diagonal(kernel, before, after)
-    return multiply(matrix[None], x[None])[0]
+    return multiply(block_diagonal(kernel, before, after), x)
 
 
 def block_diagonal(kernel: jax.Array, before: int, after: int) -> jax.Array:
@@ -71,7 +70,8 @@ def block_diagonal(kernel: jax.Array, before: int, after: int) -> jax.Array:
 
 
 def multiply(kernel: jax.Array, x: jax.Array) -> jax.Array:
-    """Products of matrices: (groups, i, o), (groups, i, ...) -> (groups, o, ...).
+    """Products of matrices: (groups, i, o), (groups, i, ...) -> (groups, o, ...), or
+    one product without the axis of groups.
 
     In the dtype of x. The gradient of the kernel is summed in its own dtype, over chips
     too.
@@ -82,7 +82,13 @@ def multiply(kernel: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def batched(kernel: jax.Array, x: jax.Array) -> jax.Array:
-    return jnp.einsum("gio,gi...->go...", kernel.astype(x.dtype), x)
+    g = group_axis(kernel)
+    return jnp.einsum(f"{g}io,{g}i...->{g}o...", kernel.astype(x.dtype), x)
+
+
+def group_axis(kernel: jax.Array) -> str:
+    """In the notation of einsum."""
+    return "g" * (kernel.ndim - 2)
 
 
 with_wide_gradient = jax.custom_vjp(batched)
@@ -98,10 +104,9 @@ def backward(
     saved: tuple[jax.Array, jax.Array], dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     kernel, x = saved
-    dkernel = jnp.einsum(
-        "gi...,go...->gio", x, dy, preferred_element_type=widened(x).dtype
-    )
-    dx = jnp.einsum("gio,go...->gi...", kernel.astype(x.dtype), dy)
+    g, wide = group_axis(kernel), widened(x).dtype
+    dkernel = jnp.einsum(f"{g}i...,{g}o...->{g}io", x, dy, preferred_element_type=wide)
+    dx = jnp.einsum(f"{g}io,{g}o...->{g}i...", kernel.astype(x.dtype), dy)
     return dkernel.astype(kernel.dtype), dx
 
 
