@@ -69,26 +69,34 @@ def block_diagonal(kernel: jax.Array, before: int, after: int) -> jax.Array:
     return interleave(matrix, groups * inputs // before, axis=0)
 
 
-@jax.custom_vjp
 def multiply(kernel: jax.Array, x: jax.Array) -> jax.Array:
     """Products of matrices: (..., i, o), (..., i, *pixels) -> (..., o, *pixels).
 
-    In the dtype of x. The gradient of the kernel is summed in float32 at least, over
-    chips too.
+    In the dtype of x. The gradient of the kernel is summed in its own dtype, over chips
+    too.
     """
+    return (
+        matmul(kernel, x) if kernel.dtype == x.dtype else with_wide_gradient(kernel, x)
+    )
+
+
+def matmul(kernel: jax.Array, x: jax.Array) -> jax.Array:
     # einsum("gio,gi...->go..."), which takes JAX several times as long to trace.
     i, groups = kernel.ndim - 2, tuple(range(kernel.ndim - 2))
     dimensions = ((i,), (i,)), (groups, groups)
     return jax.lax.dot_general(kernel.astype(x.dtype), x, dimensions)
 
 
-def multiply_forward(
+with_wide_gradient = jax.custom_vjp(matmul)
+
+
+def forward(
     kernel: jax.Array, x: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return multiply(kernel, x), (kernel, x)
+    return matmul(kernel, x), (kernel, x)
 
 
-def multiply_backward(
+def backward(
     saved: tuple[jax.Array, jax.Array], dy: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     kernel, x = saved
@@ -105,7 +113,7 @@ def multiply_backward(
     return dkernel.astype(kernel.dtype), dx
 
 
-multiply.defvjp(multiply_forward, multiply_backward)
+with_wide_gradient.defvjp(forward, backward)
 
 product = operation_of({"default": plain, "cpu": of_rows, "tpu": of_all_groups})
 
