@@ -25,18 +25,18 @@ def windows(x: jax.Array, k: int, stride: int) -> Iterator[tuple[int, int, jax.A
             yield i, j, x[:, :, i : i + rows : stride, j : j + columns : stride]
 
 
-def sums(arrays: Sequence[jax.Array], axes: Sequence[int]) -> list[jax.Array]:
-    """Those of arrays of one shape, each by itself."""
-    return [x.sum(axes) for x in arrays]
+def sums(arrays: Sequence[jax.Array]) -> list[jax.Array]:
+    """Each channel's, (C,), of arrays (C, N, ...) of one shape."""
+    return [x.sum(range(1, x.ndim)) for x in arrays]
 
 
-def sums_in_one_pass(
-    arrays: Sequence[jax.Array], axes: Sequence[int]
-) -> list[jax.Array]:
+def sums_in_one_pass(arrays: Sequence[jax.Array]) -> list[jax.Array]:
     """As `sums`; what the arrays are computed from is read once."""
     zeros = tuple(jnp.zeros((), x.dtype) for x in arrays)
     add = partial(jax.tree.map, jnp.add)
-    return list(jax.lax.reduce(tuple(arrays), zeros, add, axes))
+    of_images = jax.lax.reduce(tuple(arrays), zeros, add, range(2, arrays[0].ndim))
+    # By itself, or several devices would gather the parts of the sums.
+    return [x.sum(1) for x in of_images]
 
 
 def widened(x: jax.Array) -> jax.Array:

@@ -87,8 +87,8 @@ def with_moments_of_batch(
     sums: Callable[..., list[jax.Array]] = sums,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """As `normalised` with the means and variances of x, and these."""
-    wide, pixels, m = widened(x), range(1, x.ndim), x.size // x.shape[0]
-    total, total_of_squares = sums([wide, wide * wide], pixels)
+    wide, m = widened(x), x.size // x.shape[0]
+    total, total_of_squares = sums([wide, wide * wide])
     mean = total / m
     var = jnp.maximum(total_of_squares / m - mean**2, 0)
     return with_moments(x, mean, var, scale, bias, epsilon=epsilon), mean, var
@@ -111,10 +111,10 @@ def plain_gradients(
     sums: Callable[..., list[jax.Array]] = sums,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Of x, scale and bias, from dy, that of y. Only x and dy are read."""
-    dy, pixels, m = widened(dy), range(1, x.ndim), x.size // x.shape[0]
+    dy, m = widened(dy), x.size // x.shape[0]
     inverse = jax.lax.rsqrt(var + epsilon)
     # Not of dy * (x - mean), which XLA:CPU would write to memory.
-    dbias, dproduct = sums([dy, dy * widened(x)], pixels)
+    dbias, dproduct = sums([dy, dy * widened(x)])
     dscale = inverse * (dproduct - mean * dbias)
     factor = inverse * scale
     slope = factor * inverse * dscale / m

@@ -144,8 +144,8 @@ def shifted_backward(
 
     parts = windows(widened(padded), k, stride)
     # XLA:CPU would write the products to memory, were their sums not one pass.
-    sums = sums_in_one_pass([part * widened(dy) for _, _, part in parts], (2, 3))
-    dkernel = jnp.stack([x.sum(1) for x in sums]).reshape(kernel.shape)
+    sums = sums_in_one_pass([part * widened(dy) for _, _, part in parts])
+    dkernel = jnp.stack(sums).reshape(kernel.shape)
     run = in_a_branch if on_cpu else directly
     return run(backward, dy, kernel), dkernel.astype(kernel.dtype)
 
