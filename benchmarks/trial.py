@@ -8,12 +8,11 @@ import jax
 import numpy as np
 
 from benchmarks.record import add
-from gpwjax.compilation import use_compilation_cache
 from train.config import NO_AUGMENTATION, Config
 from train.data import load_dataset
 from train.loop import evaluate, first_state, make_model
 from train.run import Run
-from train.runtime import quieten_absl
+from train.runtime import start_jax
 from train.step import TrainState, train_step
 from train.stop import StopRequest
 
@@ -23,8 +22,7 @@ VAL_BATCHES = 20
 def try_rows(configs: Sequence[Config], seconds: float, commit: str) -> None:
     """Trains each for some seconds, prints what that says of the whole recipe, and
     writes results/trial-DATE-DEVICE.json."""
-    quieten_absl()
-    use_compilation_cache()
+    start_jax()
     line = "{:<42}{:>10}{:>12}{:>10}{:>9}"
     print(line.format("row", "images/s", "validation", "compiled", "minutes"))
     minutes = 0.0
