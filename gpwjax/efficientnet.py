@@ -67,6 +67,7 @@ class EfficientNet(Net):
     dropout_rate: float = 0.2
 
     block = InvertedResidual
+    dropout_name = "last_dropout"
 
     def stem(self, x: jax.Array, layers: Layers) -> jax.Array:
         # The paper's net for small images pads as for stride 2, which takes a row and a

@@ -97,6 +97,7 @@ class Net(nn.Module):
     block: ClassVar[type[nn.Module]]  # called with Layers and its `settings`
     stem_stride: ClassVar[int] = 2
     dropout_rate: ClassVar[float] = 0.0  # before the head
+    dropout_name: ClassVar[str] = "dropout"  # on which what is dropped depends
 
     def __post_init__(self) -> None:
         check_positive("classes", self.classes)
@@ -107,7 +108,7 @@ class Net(nn.Module):
         super().__post_init__()
 
     def setup(self) -> None:
-        self.dropout = nn.Dropout(self.dropout_rate)
+        self.dropout = nn.Dropout(self.dropout_rate, name=self.dropout_name)
         self.head = nn.Dense(self.classes, kernel_init=self.head_init())
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
