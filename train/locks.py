@@ -18,6 +18,9 @@ except ImportError:  # on Windows
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 
 
+LOCK = ".lock"  # the file in a folder that is locked
+
+
 class FolderInUseError(Exception):
     """Another process has the folder; the message says which, if that is known."""
 
@@ -32,7 +35,7 @@ def exclusive(folder: Path) -> Iterator[None]:
     Raises:
       FolderInUseError: another process has it.
     """
-    with (folder / ".lock").open("ab") as file:
+    with (folder / LOCK).open("ab") as file:
         if has_lock(file):
             yield
             return

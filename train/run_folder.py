@@ -18,7 +18,7 @@ from train.commit import commit_of
 from train.config import Config, RunError
 from train.data import Dataset
 from train.hosts import is_first
-from train.locks import FolderInUseError, exclusive
+from train.locks import LOCK, FolderInUseError, exclusive
 from train.recipes import AUTOMATIC
 
 log = logging.getLogger(__name__)
@@ -75,14 +75,17 @@ def make_run_folder(config: Config) -> None:
     """Makes the run folder with its config.json, or leaves it as it is.
 
     Raises:
-      RunError: it cannot be made.
+      RunError: it cannot be made, or cannot be written.
     """
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
         if not (config.folder / "config.json").is_file():
             write_text(config.folder / "config.json", settings_text(config))
+        (config.folder / LOCK).touch()
     except OSError as error:
-        raise RunError(f"cannot make run folder {config.folder}: {error}") from error
+        raise RunError(
+            f"cannot make run folder {config.folder}, or write in it: {error}"
+        ) from error
 
 
 def place_of(config: Config) -> Path | None:
