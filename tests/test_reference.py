@@ -16,7 +16,7 @@ import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from gpwjax import create_model, from_keras
+from gpwjax import GroupedPointwise, create_model, from_keras, interleave
 from gpwjax.keras import LAYER_NAMES
 
 # Reference of `shared` -> name and min_channels of the net, image size.
@@ -90,7 +90,10 @@ def logits_and_layers(model, activation_inside, variables, images):
                     activated = activation(output)
             name = LAYER_NAMES[type(model)](list(path), model)
             axis = getattr(context.module, "axis", -1)
-            layers[axis][name] = args[0], activated
+            x, *steps = args
+            if type(context.module) is GroupedPointwise and steps:
+                x = interleave(x, steps[0], axis)  # in L, part of the product
+            layers[axis][name] = x, activated
         return output
 
     with nn.intercept_methods(record):
