@@ -88,16 +88,16 @@ class DenseNet(Net):
     block = Unit
     stem_stride = 1
 
-    def stem(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def apply_stem(self, x: jax.Array, layers: Layers) -> jax.Array:
         return layers.conv(2 * GROWTH, use_bias=True, name="stem")(x)
 
-    def transition(self, x: jax.Array, layers: Layers, stage: int) -> jax.Array:
+    def apply_transition(self, x: jax.Array, layers: Layers, stage: int) -> jax.Array:
         return x if stage == 1 else Transition(layers, name=f"transition{stage - 1}")(x)
 
     def settings(self, place: Place) -> dict[str, Any]:
         return {}
 
-    def top(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def apply_top(self, x: jax.Array, layers: Layers) -> jax.Array:
         activation = swish if layers.grouped else relu
         return activation(layers.norm(name="top_norm")(x))
 

@@ -69,7 +69,7 @@ class EfficientNet(Net):
     block = InvertedResidual
     dropout_name = "last_dropout"
 
-    def stem(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def apply_stem(self, x: jax.Array, layers: Layers) -> jax.Array:
         # The paper's net for small images pads as for stride 2, which takes a row and a
         # column of even images.
         zeros, width = keras_padding(x.shape, 3, 2), self.scaled(32)
@@ -96,7 +96,7 @@ class EfficientNet(Net):
             "drop_rate": DROP_CONNECT * place.number / b0_blocks,
         }
 
-    def top(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def apply_top(self, x: jax.Array, layers: Layers) -> jax.Array:
         # The paper's kEfficientNet has no activation here.
         activation = None if layers.grouped else swish
         return layers.pointwise(self.scaled(1280), activation=activation, name="top")(x)

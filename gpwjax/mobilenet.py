@@ -69,7 +69,7 @@ class MobileNet(Net):
     block = Block
     dropout_rate = 1e-3
 
-    def stem(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def apply_stem(self, x: jax.Array, layers: Layers) -> jax.Array:
         stride = self.strides[0]
         x = layers.conv(32, stride, padding(stride), name="stem")(x)
         return relu6(layers.norm(name="stem_norm")(x))

@@ -62,7 +62,7 @@ class MobileNetV3Large(Net):
         pointwise = partial(self.layers(train=False).pointwise, norm=None, axis=-1)
         self.hidden = pointwise(1280, activation=hard_swish, use_bias=True)
 
-    def stem(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def apply_stem(self, x: jax.Array, layers: Layers) -> jax.Array:
         stride = self.strides[0]
         zeros = keras_padding(x.shape, 3, stride)
         x = layers.conv(16, stride, zeros, name="stem")(x)
@@ -86,7 +86,7 @@ class MobileNetV3Large(Net):
             "squeeze": squeeze if stage.squeeze else None,
         }
 
-    def top(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def apply_top(self, x: jax.Array, layers: Layers) -> jax.Array:
         return layers.pointwise(960, activation=hard_swish, name="top")(x)
 
     def hidden_layers(self, means: jax.Array) -> jax.Array:

@@ -64,7 +64,8 @@ class Place(NamedTuple):
 class Net(nn.Module):
     """A net: (N, H, W, 3) images in [0, 1] -> (N, classes) float32 logits.
 
-    A net of its own has `stages`, `block` and `settings`, `stem` and `top`.
+    A net of its own has `stages`, `block` and `settings`, `apply_stem` and `apply_top`.
+    (No method has the name of a part with parameters: `flax.nnx.bridge` would mix them.)
 
     Attributes:
       classes: number of classes.
@@ -124,17 +125,17 @@ class Net(nn.Module):
         check_images(images, self.min_size)
         layers, numbers = self.layers(train), count()
         block = rematerialised(self.block) if self.remat else self.block
-        x = self.stem(channels_first(images), layers)
+        x = self.apply_stem(channels_first(images), layers)
         maps = {"stem": x}
         table = zip(self.stages, self.blocks_per_stage, self.strides[1:], strict=True)
         for stage, (row, blocks, stride) in enumerate(table, start=1):
-            x = self.transition(x, layers, stage)
+            x = self.apply_transition(x, layers, stage)
             for index, number in zip(range(blocks), numbers, strict=False):
                 first = stride if index == 0 else 1
                 place = Place(row, index, number, x.shape[0], first)
                 x = block(layers, **self.settings(place), name=f"block{number}")(x)
             maps[f"stage{stage}"] = x
-        maps["top"] = self.top(x, layers)
+        maps["top"] = self.apply_top(x, layers)
         return jax.tree.map(channels_last, maps)
 
     def classify(self, top: jax.Array, *, train: bool) -> jax.Array:
@@ -142,11 +143,11 @@ class Net(nn.Module):
         x = self.hidden_layers(global_average(top))
         return self.head(self.dropout(x, deterministic=not train))
 
-    def stem(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def apply_stem(self, x: jax.Array, layers: Layers) -> jax.Array:
         """What is before the first stage: images (3, N, H, W) -> (C, N, H', W')."""
         raise NotImplementedError
 
-    def transition(self, x: jax.Array, layers: Layers, stage: int) -> jax.Array:
+    def apply_transition(self, x: jax.Array, layers: Layers, stage: int) -> jax.Array:
         """What is before the blocks of a stage, numbered from 1."""
         return x
 
@@ -154,7 +155,7 @@ class Net(nn.Module):
         """The fields of a block."""
         raise NotImplementedError
 
-    def top(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def apply_top(self, x: jax.Array, layers: Layers) -> jax.Array:
         """What is between the last stage and the pooling."""
         return x
 

@@ -20,7 +20,7 @@ class Fifth(Net):
     stages: tuple[Stage, ...] = (Stage(1, 32, 2), Stage(2, 64, 1))
     block = Block
 
-    def stem(self, x: jax.Array, layers: Layers) -> jax.Array:
+    def apply_stem(self, x: jax.Array, layers: Layers) -> jax.Array:
         x = layers.conv(16, self.strides[0], name="stem")(x)
         return relu(layers.norm(name="stem_norm")(x))
 
