@@ -65,7 +65,8 @@ class Net(nn.Module):
     """A net: (N, H, W, 3) images in [0, 1] -> (N, classes) float32 logits.
 
     A net of its own has `stages`, `block` and `settings`, `apply_stem` and `apply_top`.
-    (No method has the name of a part with parameters: `flax.nnx.bridge` would mix them.)
+    (No method has the name of a part with parameters: `flax.nnx.bridge` would mix the
+    two.)
 
     Attributes:
       classes: number of classes.
