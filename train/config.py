@@ -30,17 +30,19 @@ def check_share(name: str, value: float) -> None:
     check(0 <= value < 1, name, value, "from 0 to below 1")
 
 
-# As tyro writes it, the dense net would be `--min-channels None`.
-MinChannels = Annotated[
-    int | None,
-    tyro.constructors.PrimitiveConstructorSpec(
+def int_or(word: str) -> tyro.constructors.PrimitiveConstructorSpec:
+    """How a number may be given, or None by a word: tyro has `None` for it."""
+    return tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
-        metavar="INT|none",
-        instance_from_str=lambda text: None if text[0] == "none" else int(text[0]),
+        metavar=f"INT|{word}",
+        instance_from_str=lambda text: None if text[0] == word else int(text[0]),
         is_instance=lambda value: value is None or isinstance(value, int),
-        str_from_instance=lambda value: ["none" if value is None else str(value)],
-    ),
-]
+        str_from_instance=lambda value: [word if value is None else str(value)],
+    )
+
+
+MinChannels = Annotated[int | None, int_or("none")]  # the dense net
+Auto = Annotated[int | None, int_or("auto")]  # follows the data set
 
 # In tyro's own Path, ~ after = would be a folder of that name.
 UserPath = Annotated[
@@ -51,18 +53,6 @@ UserPath = Annotated[
         instance_from_str=lambda text: user_path(text[0]),
         is_instance=lambda value: isinstance(value, Path),
         str_from_instance=lambda value: [str(value)],
-    ),
-]
-
-# None follows the data set; as tyro writes it, it would be `--epochs None`.
-Auto = Annotated[
-    int | None,
-    tyro.constructors.PrimitiveConstructorSpec(
-        nargs=1,
-        metavar="INT|auto",
-        instance_from_str=lambda text: None if text[0] == "auto" else int(text[0]),
-        is_instance=lambda value: value is None or isinstance(value, int),
-        str_from_instance=lambda value: ["auto" if value is None else str(value)],
     ),
 ]
 

@@ -29,7 +29,7 @@ OF_PICTURES: dict[str, Any] = {
 }
 
 # For data of one's own, from some pictures of each class to many: a high rate in small
-# batches, since a small set gives few steps, with as much augmentation as the paper's.
+# batches, since a small set gives few steps, with nearly the paper's augmentation.
 # The best epoch is one of the last third: of 25 validation images an early one is the
 # best by chance. benchmarks/README.md, "A folder of pictures", has the measurements.
 OWN: dict[str, Any] = {
@@ -77,7 +77,7 @@ class Amount(NamedTuple):
 
 AMOUNTS = (Amount(1_000, 8, 50), Amount(10_000, 32, 40), Amount(math.inf, 64, 30))
 LEAST_STEPS = 300  # of a run, whatever the number of images
-BATCH_SIZES = {"paper": 64, "modern": 128}  # at most
+BATCH_SIZES = {"paper": Config.batch_size, "modern": MODERN["batch_size"]}  # at most
 
 SIZES = (8, 224)  # least and largest image size that follows the pictures, pixels
 ROUNDED = 32  # sizes from twice this on are multiples of it, as the nets' strides are
