@@ -65,7 +65,8 @@ def test_a_missing_first_host_is_named(address, brief):
     assert outcome(address, 2, 1) == reason
 
 
-def test_a_port_that_another_program_has_is_named(address):
+@pytest.mark.parametrize("answer", [b"\0\0\x12\x04", b"SSH-2.0-x\r\n", b"\xff\n", b""])
+def test_a_port_that_another_program_has_is_named(address, answer):
     host, _, port = address.rpartition(":")
     with socket.create_server((host, int(port))) as server:
         reason = f"--coordinator: port {port} of this host cannot be used: Address "
@@ -73,7 +74,8 @@ def test_a_port_that_another_program_has_is_named(address):
 
         def answer_as_another_program() -> None:
             with server.accept()[0] as connection:
-                connection.sendall(b"\x00\x00\x12\x04")
+                connection.recv(1000)
+                connection.sendall(answer)
 
         with ThreadPoolExecutor() as pool:
             pool.submit(answer_as_another_program)

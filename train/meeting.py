@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from train.config import RunError
 
 SECONDS = 60  # in which all must come
-GREETING, WELCOME = "gpwjax", "all are here"  # what a host says, and what it hears
+GREETING = "gpwjax"  # the first word of what a host says, and of what it hears
+WELCOME = "all are here"
 MOST = 1000  # bytes of either
 
 
@@ -99,14 +100,15 @@ def come(name: str, port: int, hosts: int, host_id: int) -> None:
         first.settimeout(SECONDS + 5)
         try:
             first.sendall(f"{GREETING} {host_id} {hosts}\n".encode())
-            answer = hear(first)
+            speaker, _, answer = hear(first).partition(" ")
         except (OSError, ValueError):
-            answer = ""
-    if answer == WELCOME:
+            speaker = answer = ""
+    if (speaker, answer) == (GREETING, WELCOME):
         return
     raise RunError(
         answer
-        or f"--coordinator {name}:{port} is another program, or a run that began "
+        if speaker == GREETING
+        else f"--coordinator {name}:{port} is another program, or a run that began "
         f"without this host: two hosts may have --host-id {host_id}, or 0"
     )
 
@@ -140,5 +142,5 @@ def tell(guests: Mapping[int, socket.socket], text: str) -> None:
     """Sends a line to all, and waits until they have heard it."""
     for guest in guests.values():
         with contextlib.suppress(OSError):
-            guest.sendall(f"{text}\n".encode())
+            guest.sendall(f"{GREETING} {text}\n".encode())
             guest.recv(1)  # nothing: it closes first, which frees the port at once
