@@ -12,19 +12,18 @@ from pathlib import Path
 import jax
 
 import gpwjax
-from gpwjax import explain, export, predict, summary
+from gpwjax import explain, export, predict, summary, training
 from gpwjax.devices import NoDevicesError, start_jax
 from gpwjax.export import web
 from gpwjax.inference import NOT_FINITE, NotFiniteError
 from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures
 from gpwjax.pictures import UnreadableImageError, read_image
-from gpwjax.places import user_path
+from gpwjax.places import CONFIG, WEIGHTS, user_path
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63
 TOP = 5  # classes that `predict` shows
 MOST_ROWS = 100  # of a drawing, so that people can look at it
-WEIGHTS = "model.safetensors"  # of a run folder
 NOTHING_READ = "no picture could be read"
 NO_ANSWER = "the net answers with numbers that are not finite"
 
@@ -48,13 +47,16 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def run(args: Sequence[str] | None) -> int:
-    options = parser().parse_args(args)
+    args = sys.argv[1:] if args is None else args
     try:
+        if args and args[0] in training.PROGRAMS:
+            return training.run(args[0], args[1:])
+        options = parser().parse_args(args)
         for text in options.command(options):
             print(text, flush=True)
             if lost_text() is not None:
                 break
-    except CommandError as error:
+    except (CommandError, training.NoTrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -72,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     )
     program.add_argument("--version", action="version", version=gpwjax.__version__)
     commands = program.add_subparsers(required=True, metavar="COMMAND")
+    for name, text in training.PROGRAMS.items():
+        commands.add_parser(name, help=text)
     add = partial(add_command, commands)
     add("list", list_nets, "list the nets by name")
     text = "show the parameters and MACs of a net, and what it saves"
@@ -453,7 +457,10 @@ def load_net(path: Path) -> gpwjax.Classifier:
     """
     try:
         start_jax()
-        return gpwjax.load(weights_file(path))
+        file = weights_file(path)
+        if not file.exists() and (path / CONFIG).is_file():
+            return training.unfinished_net(path)
+        return gpwjax.load(file)
     except (NoDevicesError, OSError, ValueError) as error:
         raise CommandError(error) from error
 

@@ -147,6 +147,6 @@ def preset_table() -> str:
             "one run each.",
             "modern-PRESET, such as modern-cifar10-mobilenet-16ch: its net and data "
             "with a recipe of today.",
-            "digits-mobilenet-16ch: what python -m train does without settings.",
+            "digits-mobilenet-16ch: what gpwjax train does without settings.",
         ]
     )
