@@ -1,6 +1,7 @@
 """The training program, wherever it is: in a wheel `gpwjax.train`, in a checkout the
 folder `train` beside `gpwjax`."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -45,6 +46,7 @@ def unfinished_net(folder: Path) -> "Classifier":
       ValueError: there is none yet.
     """
     nets = module("nets")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         return nets.load_net(folder).classifier
     except nets.RunError as error:
