@@ -50,7 +50,8 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
         "net",
         type=user_path,
         metavar="RUN|WEIGHTS",
-        help="a run folder of python -m train, or a .safetensors file of gpwjax.save",
+        help="a run folder of python -m train, a .safetensors file of gpwjax.save, or "
+        "a name that gpwjax list --trained shows",
     )
     add(
         "--data",

@@ -85,7 +85,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def load_net(path: Path) -> Net:
-    """Reads a run folder, or a weights file.
+    """Reads a run folder, or what else `gpwjax.load` takes.
 
     Raises:
       RunError: it is neither.
