@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.record import RESULTS
+from train.evaluate.scores import half_interval
 from train.presets import paper_rows, presets
 from train.run_folder import read_json, read_metrics, write_text
-from train.scores import half_interval
 
 COLUMNS = (
     *("preset", "dataset", "model", "channels", "image_size", "epochs", "dtype"),

@@ -20,11 +20,11 @@ from PIL import Image
 from benchmarks.record import record
 from train.config import Config
 from train.data import Dataset, load_dataset
-from train.data.archives import sha256
-from train.data.pet import BREEDS
 from train.data.prepare import prepare
+from train.data.published.archives import sha256
+from train.data.published.pet import BREEDS
+from train.process.stop import StopRequest
 from train.run import Run
-from train.stop import StopRequest
 
 REPEATS = 5
 

@@ -24,10 +24,10 @@ from gpwjax.memory import keep_memory
 from train.command_line import parse
 from train.data import load_dataset
 from train.loop import first_state, make_model
-from train.progress import progress_bar
+from train.process.progress import progress_bar
+from train.process.stop import StopRequest
 from train.run import Run
 from train.step import train_step
-from train.stop import StopRequest
 
 NAME = "first-steps"
 PRESETS = ("cifar10-densenet_bc_l100-12ch", "cifar10-efficientnet_b0-16ch-32")

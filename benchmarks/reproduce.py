@@ -33,9 +33,9 @@ from gpwjax.memory import keep_memory
 from train.__main__ import run
 from train.command_line import parse
 from train.config import Config, RunError
+from train.process.runtime import start_logging
+from train.process.stop import Stopped, StopRequest
 from train.run_folder import check_run_folder, read_json, write_text
-from train.runtime import start_logging
-from train.stop import Stopped, StopRequest
 
 ROWS = (
     "cifar10-efficientnet_b0-16ch-32",

@@ -84,9 +84,9 @@ def step_rate(args: list[str], folder: str) -> float:
     from train.command_line import parse
     from train.data import load_dataset
     from train.loop import first_state, make_model
+    from train.process.stop import StopRequest
     from train.run import Run
     from train.step import train_step
-    from train.stop import StopRequest
 
     config = parse([*args, "--run-dir", folder])
     run = Run(config, Path(folder), load_dataset(config), StopRequest())

@@ -11,10 +11,10 @@ from benchmarks.record import add
 from train.config import NO_AUGMENTATION, Config
 from train.data import load_dataset
 from train.loop import evaluate, first_state, make_model
+from train.process.runtime import start_jax
+from train.process.stop import StopRequest
 from train.run import Run
-from train.runtime import start_jax
 from train.step import TrainState, train_step
-from train.stop import StopRequest
 
 VAL_BATCHES = 20
 

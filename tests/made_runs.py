@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from train.config import Config
-from train.predictions import Predictions
+from train.evaluate.predictions import Predictions
+from train.evaluate.tables import write_table
 from train.run_folder import METRICS, write_metrics
-from train.tables import write_table
 
 PLAIN = Config("cats", preset=None, epochs=3, image_size=32, min_channels=16)
 VERSIONS = {"jax": "1.2", "numpy": "3.4"}

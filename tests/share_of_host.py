@@ -11,9 +11,9 @@ import numpy as np
 
 from train.config import Config
 from train.data import Dataset
-from train.hosts import connect
+from train.process.hosts import connect
+from train.process.stop import StopRequest
 from train.run import Run
-from train.stop import StopRequest
 
 
 class Watched:

@@ -29,12 +29,12 @@ from train.augment import augment
 from train.checkpoints import Checkpoints
 from train.config import Config
 from train.data import Dataset
-from train.hosts import gathered
 from train.loop import evaluate, expected_state, first_state
 from train.mix import mix
+from train.process.hosts import gathered
+from train.process.stop import StopRequest
 from train.run import Run
 from train.step import TrainState, loss_gradient, train_step
-from train.stop import StopRequest
 
 CONFIG = Config("drawn", image_size=8, batch_size=16, mixup=0.3, ema=0.9)
 FORMS = ("default", "cpu", "cuda", "tpu")

@@ -8,9 +8,9 @@ from made_runs import make_run
 from PIL import Image
 
 from gpwjax import explain
-from train import drawings
 from train.config import RunError
-from train.predictions import Predictions
+from train.evaluate.predictions import Predictions
+from train.report import drawings
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 205])

@@ -19,15 +19,15 @@ from made_nets import Tiny
 from PIL import Image
 
 import gpwjax
-import train.evaluate
-import train.evaluation
+import train.evaluate.__main__
+import train.evaluate.program
 from gpwjax.models import MODELS
 from train.config import Config
 from train.data import Dataset, load_dataset
-from train.evaluation import Net, data_config
+from train.evaluate.program import Net, data_config
 from train.loop import fit
 from train.presets import DIGITS
-from train.stop import StopRequest
+from train.process.stop import StopRequest
 
 ROOT = Path(__file__).parents[1]
 FILES = {
@@ -66,13 +66,13 @@ def finished(tmp_path_factory) -> Path:
 def evaluate(monkeypatch, caplog, capsys) -> Iterator[Callable]:
     """Runs the program: status, what it says, and the errors that it writes."""
     # Settings of the process.
-    monkeypatch.setattr("train.evaluate.keep_memory", lambda: None)
+    monkeypatch.setattr("train.evaluate.__main__.keep_memory", lambda: None)
     monkeypatch.setattr("gpwjax.devices.use_compilation_cache", lambda: None)
 
     def run(*args: object) -> tuple[int, str, list[str]]:
         caplog.clear()
         monkeypatch.setattr(sys, "argv", ["train.evaluate", *map(str, args)])
-        status = train.evaluate.main()
+        status = train.evaluate.__main__.main()
         said = [r.getMessage() for r in caplog.records if r.name.startswith("train")]
         errors = capsys.readouterr().err.splitlines()
         return status, "\n".join(said), [e for e in errors if e.startswith("error")]
@@ -93,7 +93,7 @@ class Blank:
 @pytest.fixture
 def undrawn(monkeypatch) -> None:
     """Saves the time that the picture takes."""
-    monkeypatch.setattr(train.evaluation.Report, "draw", lambda _: Blank())
+    monkeypatch.setattr(train.evaluate.program.Report, "draw", lambda _: Blank())
 
 
 @pytest.fixture(scope="module")
@@ -360,7 +360,7 @@ def probabilities_in(folder: Path) -> list[float]:
 def read_config(settings: dict[str, Any], *args: str) -> Config:
     about = {"classes": ["a"], "image_size": 8}
     net = Net(Path("f"), None, gpwjax.Classifier(None, {}, about), about | settings)
-    return data_config(net, train.evaluate.read_args(["net", *args]))
+    return data_config(net, train.evaluate.__main__.read_args(["net", *args]))
 
 
 def test_the_split_is_that_of_the_run_unless_another_is_asked_for():
@@ -374,8 +374,8 @@ def test_the_split_is_that_of_the_run_unless_another_is_asked_for():
 
 
 def test_the_weights_file_of_a_run_is_as_good_as_its_folder(finished):
-    by_file = train.evaluation.load_net(finished / "model.safetensors")
-    by_folder = train.evaluation.load_net(finished)
+    by_file = train.evaluate.program.load_net(finished / "model.safetensors")
+    by_folder = train.evaluate.program.load_net(finished)
     assert by_file.settings == by_folder.settings
     assert by_file.report_folder == by_folder.report_folder
 
@@ -456,7 +456,7 @@ def test_ctrl_c_ends_it_quietly(evaluate, finished, monkeypatch):
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.evaluation, "compute_logits", interrupted)
+    monkeypatch.setattr(train.evaluate.program, "compute_logits", interrupted)
     assert evaluate(finished)[::2] == (130, [])
 
 

@@ -22,12 +22,12 @@ import train.optimizer
 from gpwjax.models import MODELS
 from train.command_line import parse
 from train.config import NO_AUGMENTATION, RunError
+from train.evaluate.tables import read_table
 from train.loop import fit
 from train.presets import DIGITS
+from train.process.stop import Stopped, StopRequest
 from train.run_folder import make_run_folder, read_metrics
 from train.step import train_step
-from train.stop import Stopped, StopRequest
-from train.tables import read_table
 
 ROOT = Path(__file__).parents[1]
 

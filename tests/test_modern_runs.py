@@ -29,10 +29,10 @@ from train.config import Config
 from train.data import load_dataset
 from train.loop import first_state, fit, make_model
 from train.presets import DIGITS
+from train.process.stop import StopRequest
 from train.run import Run
 from train.seeds import fit_seeds
 from train.step import TrainState, train_step
-from train.stop import StopRequest
 
 NETS = {
     "tiny": {"model": "tiny", "epochs": 6, "batch_size": 64, "lr": 3e-3},

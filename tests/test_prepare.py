@@ -147,7 +147,7 @@ def test_a_preparation_that_fails_leaves_nothing(tmp_path, archive, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("train.data.plantdoc.cut", fail)
+        patch.setattr("train.data.published.plantdoc.cut", fail)
         with pytest.raises(KeyboardInterrupt):
             prepare(NAME, tmp_path / "sets", archive)
     assert names_in(tmp_path / "sets" / NAME) == {".lock"}

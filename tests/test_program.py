@@ -13,7 +13,7 @@ from train_processes import Start, assert_same_end, finish, starter, wait_for
 
 import gpwjax
 from train.data import load_dataset
-from train.predictions import read_predictions
+from train.evaluate.predictions import read_predictions
 from train.presets import DIGITS
 from train.report.build import build_report
 from train.run_folder import read_metrics

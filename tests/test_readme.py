@@ -8,9 +8,9 @@ import pytest
 
 import gpwjax
 from gpwjax import cli
-from train import evaluate
 from train.command_line import parse
 from train.data.__main__ import read_args
+from train.evaluate import __main__ as evaluate
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)

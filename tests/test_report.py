@@ -18,7 +18,8 @@ from made_runs import PLAIN, make_run
 import train.report.__main__
 from train.command_line import parse
 from train.config import Augmentation, Config
-from train.predictions import read_predictions
+from train.evaluate.predictions import read_predictions
+from train.evaluate.scores import class_table, half_interval, wilson_interval
 from train.presets import DIGITS, presets
 from train.report.build import build_report, build_reports
 from train.report.command import command_of
@@ -26,7 +27,6 @@ from train.report.groups import group
 from train.report.paper import paper_curves, paper_notes, paper_row
 from train.report.runs import read_run
 from train.run_folder import read_metrics
-from train.scores import class_table, half_interval, wilson_interval
 
 VOID = {"meta", "link", "img", "br"}
 PAPER = "cifar10-mobilenet-16ch"

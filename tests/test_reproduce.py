@@ -18,8 +18,8 @@ from benchmarks import accuracy, pack, reproduce, trial
 from gpwjax.models import MODELS
 from train.config import Config, RunError
 from train.presets import DIGITS, presets
+from train.process.stop import Stopped, StopRequest
 from train.run_folder import read_metrics
-from train.stop import Stopped, StopRequest
 
 COMMITS = ("a" * 40, "b" * 40)
 ROW = "digits-tiny"

@@ -6,8 +6,8 @@ from scipy import stats
 
 from train.config import RunError
 from train.data import Dataset
-from train.evaluation import match_classes
-from train.scores import (
+from train.evaluate.program import match_classes
+from train.evaluate.scores import (
     Answers,
     calibration_error,
     calibration_table,

@@ -19,7 +19,7 @@ from gpwjax.models import MODELS
 from train.config import Config
 from train.loop import fit
 from train.presets import DIGITS
-from train.stop import StopRequest
+from train.process.stop import StopRequest
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
 

@@ -24,8 +24,8 @@ from gpwjax.weights import flatten
 from train.config import NO_AUGMENTATION, Config, RunError
 from train.loop import fit
 from train.presets import DIGITS
+from train.process.stop import Stopped, StopRequest
 from train.step import Metrics, TrainState, split, train_step
-from train.stop import Stopped, StopRequest
 from train.transfer import HEAD
 
 START = dataclasses.replace(DIGITS, model="parted", min_channels=8, batch_size=64)

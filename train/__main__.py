@@ -8,12 +8,13 @@ from typing import Any
 
 from gpwjax.memory import keep_memory
 from gpwjax.output import run_program
-from train.command_line import parse
-from train.config import Config, RunError
-from train.runtime import start_jax, start_logging
-from train.stop import Stopped, StopRequest
 
-log = logging.getLogger("train")
+from .command_line import parse
+from .config import Config, RunError
+from .process.runtime import start_jax, start_logging
+from .process.stop import Stopped, StopRequest
+
+log = logging.getLogger(__package__)
 
 
 def main() -> int:
@@ -56,13 +57,13 @@ def run(config: Config, stop: StopRequest) -> None:
     """Trains, with one seed or several, and says how well the nets do."""
     # Imported here, since JAX and all that it needs take seconds.
     if config.distributed:
-        from train.hosts import connect
+        from .process.hosts import connect
 
         connect(config)
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    from train.loop import fit
-    from train.seeds import fit_seeds
+    from .loop import fit
+    from .seeds import fit_seeds
 
     start_jax()
     with logging_redirect_tqdm():

@@ -13,10 +13,10 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
-from train.config import RunError
-from train.hosts import first_host_first, is_first
-from train.step import TrainState
-from train.validation import WORST, quality
+from .config import RunError
+from .process.hosts import first_host_first, is_first
+from .step import TrainState
+from .validation import WORST, quality
 
 log = logging.getLogger(__name__)
 

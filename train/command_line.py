@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import tyro
 
-from train.config import Config
-from train.presets import default_settings, preset_table, presets
+from .config import Config
+from .presets import default_settings, preset_table, presets
 
 
 def parse(args: Sequence[str]) -> Config:

@@ -12,18 +12,20 @@ from flax import linen as nn
 from tqdm import tqdm
 
 import gpwjax
-from train.checkpoints import Checkpoints
-from train.config import NO_AUGMENTATION, Augmentation, Config, RunError
-from train.data import check_trainable, load_dataset
-from train.data.report import imbalance, repeats, repeats_text, shown_weights
-from train.drawings import draw_missing
-from train.hosts import first_host_first, gathered, is_first, largest
-from train.optimizer import make_optimizer, make_schedule
-from train.progress import progress_bar
-from train.recipes import described, settled
-from train.results import write_results
-from train.run import Run
-from train.run_folder import (
+
+from .checkpoints import Checkpoints
+from .config import NO_AUGMENTATION, Augmentation, Config, RunError
+from .data import check_trainable, load_dataset
+from .data.report import imbalance, repeats, repeats_text, shown_weights
+from .optimizer import make_optimizer, make_schedule
+from .process.hosts import first_host_first, gathered, is_first, largest
+from .process.progress import progress_bar
+from .process.stop import Stopped, StopRequest
+from .recipes import described, settled
+from .report.drawings import draw_missing
+from .results import write_results
+from .run import Run
+from .run_folder import (
     check_origin,
     check_run_folder,
     is_at_same_place,
@@ -34,7 +36,7 @@ from train.run_folder import (
     write_metrics,
     write_skipped,
 )
-from train.step import (
+from .step import (
     Metrics,
     Predicted,
     TrainState,
@@ -43,11 +45,10 @@ from train.step import (
     split,
     train_step,
 )
-from train.stop import Stopped, StopRequest
-from train.tensorboard import Events
-from train.transfer import check_head, load_source, sized_as, take_over
-from train.validation import doubt, is_over
-from train.watch import STEPS_AHEAD, LossWatch
+from .tensorboard import Events
+from .transfer import check_head, load_source, sized_as, take_over
+from .validation import doubt, is_over
+from .watch import STEPS_AHEAD, LossWatch
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from train.config import WEIGHT_DECAY, Config
+from .config import WEIGHT_DECAY, Config
 
 
 def make_optimizer(

@@ -6,8 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from train.config import Augmentation, Config
-from train.recipes import MODERN, modern_epochs, own_data
+from .config import Augmentation, Config
+from .recipes import MODERN, modern_epochs, own_data
 
 RESULTS = Path(__file__).with_name("paper_results.csv")
 NOT_OURS = "inception_v3"  # a net of the paper's tables that gpwjax does not have

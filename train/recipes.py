@@ -9,11 +9,12 @@ import statistics
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpwjax.pictures import UnreadableImageError
-from train.config import Augmentation, Config, RunError
+
+from .config import Augmentation, Config, RunError
 
 if TYPE_CHECKING:
-    from train.data import Dataset
-    from train.data.source import Source
+    from .data import Dataset
+    from .data.source import Source
 
 # Settings that follow the data set where they are None.
 AUTOMATIC = (

@@ -11,14 +11,15 @@ from flax import linen as nn
 
 import gpwjax
 from gpwjax.summary import stage_costs
-from train.config import RunError
-from train.hosts import is_first
-from train.predictions import Predictions
-from train.run import Run
-from train.run_folder import PACKAGES, write_text
-from train.scores import class_table, mean
-from train.step import Predicted, TrainState
-from train.tables import write_table
+
+from .config import RunError
+from .evaluate.predictions import Predictions
+from .evaluate.scores import class_table, mean
+from .evaluate.tables import write_table
+from .process.hosts import is_first
+from .run import Run
+from .run_folder import PACKAGES, write_text
+from .step import Predicted, TrainState
 
 
 def write_results(

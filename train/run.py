@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from train.config import Config
-from train.data import Dataset
-from train.step import Metrics
-from train.stop import StopRequest
+from .config import Config
+from .data import Dataset
+from .process.stop import StopRequest
+from .step import Metrics
 
 Batch = tuple[jax.Array, jax.Array]  # (N, size, size, 3) uint8 images, (N,) labels
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import gpwjax
-from train.commit import commit_of
-from train.config import Config, RunError
-from train.data import Dataset
-from train.hosts import is_first
-from train.locks import LOCK, FolderInUseError, exclusive
-from train.recipes import AUTOMATIC
+
+from .config import Config, RunError
+from .data import Dataset
+from .process.commit import commit_of
+from .process.hosts import is_first
+from .process.locks import LOCK, FolderInUseError, exclusive
+from .recipes import AUTOMATIC
 
 log = logging.getLogger(__name__)
 

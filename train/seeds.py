@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from train.config import Config
-from train.hosts import is_first, largest
-from train.loop import fit
-from train.report.build import build_report
-from train.run_folder import check_run_folder, write_text
-from train.scores import half_interval
-from train.stop import Stopped, StopRequest
+from .config import Config
+from .evaluate.scores import half_interval
+from .loop import fit
+from .process.hosts import is_first, largest
+from .process.stop import Stopped, StopRequest
+from .report.build import build_report
+from .run_folder import check_run_folder, write_text
 
 log = logging.getLogger(__name__)
 

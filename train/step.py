@@ -12,9 +12,10 @@ from flax import struct
 from flax.training import train_state
 
 from gpwjax.pieces import in_pieces
-from train.augment import augment
-from train.config import NO_AUGMENTATION, Augmentation, Config
-from train.mix import blend, make_targets, mix
+
+from .augment import augment
+from .config import NO_AUGMENTATION, Augmentation, Config
+from .mix import blend, make_targets, mix
 
 
 class Metrics(struct.PyTreeNode):

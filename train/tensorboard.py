@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from train.data.sheet import draw_sheet
-from train.hosts import is_first
-from train.run import Run
+from .data.sheet import draw_sheet
+from .process.hosts import is_first
+from .run import Run
 
 FOLDER = "tensorboard"  # in the run folder
 PICTURES = ("heatmaps", "confusion")  # of the run folder

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 import gpwjax
-from train.config import Config, RunError
-from train.evaluation import load_net
-from train.step import split
+
+from .config import Config, RunError
+from .evaluate.program import load_net
+from .step import split
 
 log = logging.getLogger(__name__)
 

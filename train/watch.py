@@ -7,10 +7,10 @@ import math
 import jax
 import numpy as np
 
-from train.config import RunError
-from train.optimizer import make_schedule
-from train.run import Run
-from train.tensorboard import Events
+from .config import RunError
+from .optimizer import make_schedule
+from .run import Run
+from .tensorboard import Events
 
 log = logging.getLogger(__name__)
 

@@ -10,14 +10,15 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gpwjax.output import run_program
 from gpwjax.places import user_path
-from train.command_line import parse
-from train.config import Config, RunError
-from train.data import Dataset, find_data_dir, load_dataset
-from train.data.report import imbalance, repeats, repeats_text
-from train.data.storage import clean, listing
-from train.runtime import start_jax, start_logging
 
-log = logging.getLogger("train")
+from ..command_line import parse
+from ..config import Config, RunError
+from ..process.runtime import start_jax, start_logging
+from . import Dataset, find_data_dir, load_dataset
+from .report import imbalance, repeats, repeats_text
+from .storage import clean, listing
+
+log = logging.getLogger(__package__)
 
 
 def main() -> int:
@@ -80,7 +81,7 @@ def run(data: str | None, options: argparse.Namespace, config: Config) -> None:
         log.info(table(dataset))
         if options.show:
             # Imported here, since JAX is not needed for the rest.
-            from train.data.sheet import write_sheet
+            from .sheet import write_sheet
 
             start_jax()
             write_sheet(dataset, config, options.show)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from gpwjax.output import run_program
 from gpwjax.places import user_path
-from train.config import RunError
-from train.runtime import start_logging
+
+from ..config import RunError
+from ..process.runtime import start_logging
 
 
 def main() -> int:
@@ -17,8 +18,8 @@ def main() -> int:
     start_logging()
     try:
         # Imported here, since all that it needs takes seconds.
-        from train.drawings import draw_pictures_of
-        from train.report.build import build_report, build_reports
+        from .build import build_report, build_reports
+        from .drawings import draw_pictures_of
 
         for folder in options.runs:
             draw_pictures_of(folder)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.config import RunError
-from train.report.comparison import comparison_page
-from train.report.page import run_page
-from train.report.runs import is_run, read_run, runs_of_seeds
-from train.run_folder import write_text
+from ..config import RunError
+from ..run_folder import write_text
+from .comparison import comparison_page
+from .page import run_page
+from .runs import is_run, read_run, runs_of_seeds
 
 NAME = "report.html"  # in a folder
 

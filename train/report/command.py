@@ -3,9 +3,9 @@
 import shlex
 from typing import Any
 
-from train.config import Config
-from train.presets import DIGITS, default_settings, presets
-from train.run_folder import NAMES, flatten
+from ..config import Config
+from ..presets import DIGITS, default_settings, presets
+from ..run_folder import NAMES, flatten
 
 
 def command_of(config: Config) -> str:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from gpwjax.pictures import UnreadableImageError, read_image
-from train.config import Augmentation, Config, RunError
-from train.predictions import Predictions, read_predictions
-from train.run_folder import read_json, read_metrics
-from train.tables import read_table
+
+from ..config import Augmentation, Config, RunError
+from ..evaluate.predictions import Predictions, read_predictions
+from ..evaluate.tables import read_table
+from ..run_folder import read_json, read_metrics
 
 MISTAKES = 12  # shown, at most
 TEST = ("predictions.csv", "classes.csv")

@@ -16,17 +16,18 @@ import numpy as np
 
 import gpwjax
 from gpwjax.inference import stored_size
-from train.augment import as_input
-from train.config import Config, RunError
-from train.data import Dataset, load_dataset
-from train.data.names import class_key
-from train.progress import progress_bar
-from train.run import placements
-from train.run_folder import PACKAGES, read_json, read_place
-from train.score_report import Report
-from train.scores import Answers
-from train.step import net_logits
-from train.watch import STEPS_AHEAD
+
+from ..augment import as_input
+from ..config import Config, RunError
+from ..data import Dataset, load_dataset
+from ..data.names import class_key
+from ..process.progress import progress_bar
+from ..run import placements
+from ..run_folder import PACKAGES, read_json, read_place
+from ..step import net_logits
+from ..watch import STEPS_AHEAD
+from .evaluation import Report
+from .scores import Answers
 
 log = logging.getLogger(__name__)
 

@@ -3,13 +3,14 @@
 import logging
 import sys
 
-from train.config import RunError
+from ..config import RunError
+from . import PROGRAM
 
 
 def start_logging() -> None:
     """Prints what the programs of train/ say, and only warnings of all else."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
-    logging.getLogger("train").setLevel(logging.INFO)
+    logging.getLogger(PROGRAM).setLevel(logging.INFO)
 
 
 def start_jax() -> None:

@@ -14,12 +14,13 @@ from PIL import Image
 
 import gpwjax
 from gpwjax import explain
-from train.data import Dataset, load_dataset
-from train.figures import plot_confusion, plot_curves
-from train.predictions import Predictions, read_predictions
-from train.report.build import NAME, build_report
-from train.report.runs import is_run, read_config, read_result, runs_of_seeds
-from train.run_folder import read_metrics, write_bytes
+
+from ..data import Dataset, load_dataset
+from ..evaluate.figures import plot_confusion, plot_curves
+from ..evaluate.predictions import Predictions, read_predictions
+from ..run_folder import read_metrics, write_bytes
+from .build import NAME, build_report
+from .runs import is_run, read_config, read_result, runs_of_seeds
 
 log = logging.getLogger(__name__)
 

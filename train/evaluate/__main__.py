@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from gpwjax.memory import keep_memory
 from gpwjax.output import run_program
 from gpwjax.places import user_path
-from train.config import RunError
-from train.runtime import start_jax, start_logging
+
+from ..config import RunError
+from ..process.runtime import start_jax, start_logging
 
 
 def main() -> int:
@@ -20,7 +21,7 @@ def main() -> int:
         # Imported here, since JAX and all that it needs take seconds.
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        from train.evaluation import evaluate
+        from .program import evaluate
 
         start_jax()
         with logging_redirect_tqdm():

@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from train.scores import class_table
-from train.tables import Row, read_table, write_table
+from .scores import class_table
+from .tables import Row, read_table, write_table
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
     """The class predicted for each of N images.
 
-    It has what the functions of `train.scores` ask of answers, but for the logits.
+    It has what the functions of `scores` ask of answers, but for the logits.
 
     Attributes:
       classes: names of the net's classes.

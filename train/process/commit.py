@@ -4,7 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-CHECKOUT = Path(__file__).parents[1]
+CHECKOUT = Path(__file__).parents[2]
 UNKNOWN = "unknown"
 
 

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from gpwjax.canvas import Axes, Figure, drawable, own_settings
-from train.figures import confusion_inches, draw_confusion, save
-from train.run_folder import write_text
-from train.scores import (
+
+from ..run_folder import write_text
+from .figures import confusion_inches, draw_confusion, save
+from .scores import (
     BINS,
     TOP,
     Answers,
@@ -23,7 +24,7 @@ from train.scores import (
     seen_classes,
     summary,
 )
-from train.tables import write_rows, write_table
+from .tables import write_rows, write_table
 
 HEADING = ("class", "images", "recall", "95% interval", "precision", "F1")
 MAX_ROWS = 40  # of the table of classes in the text; the file has all
