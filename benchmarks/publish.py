@@ -16,10 +16,10 @@ import gpwjax
 from benchmarks.record import device_name
 from gpwjax import trained
 from train.config import RunError
+from train.evaluate.scores import wilson_interval
 from train.recipes import described
 from train.report.command import command_of
 from train.report.runs import RunFiles, read_run
-from train.scores import wilson_interval
 from train.validation import best_row, quality
 
 MOST_BYTES = 1_500_000  # of a file, since all are in the wheel
