@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_nets import Tiny
+from made_runs import DIGITS
 from PIL import Image
 
 import gpwjax
@@ -26,7 +27,6 @@ from train.config import Config
 from train.data import Dataset, load_dataset
 from train.evaluate.program import Net, data_config
 from train.loop import fit
-from train.presets import DIGITS
 from train.process.stop import StopRequest
 
 ROOT = Path(__file__).parents[1]

@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import pytest
 from made_nets import Tiny
+from made_runs import DIGITS
 
 import gpwjax
 import train.loop
@@ -28,7 +29,6 @@ from train.checkpoints import Checkpoints
 from train.config import Config
 from train.data import load_dataset
 from train.loop import first_state, fit, make_model
-from train.presets import DIGITS
 from train.process.stop import StopRequest
 from train.run import Run
 from train.seeds import fit_seeds

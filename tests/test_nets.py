@@ -27,6 +27,7 @@ SEEDS = (*range(12), 0)
 
 # Of the dropout before the classifier, and of the blocks' drop-connect.
 RATES = {
+    "convmixer": {},
     "densenet_bc_l100": {},
     "efficientnet_b0": {"last_dropout": 0.2}
     | {f"block{b}/Dropout_0": 0.2 * b / 16 for b in (2, 4, 6, 7, 9, 10, 12, 13, 14)},
@@ -251,10 +252,11 @@ def test_logits_are_the_head_of_the_mean_of_the_top_map(inference, images):
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5 * largest)
 
 
-def test_top_map_is_the_last_stage_of_mobilenet_alone(inference, images):
+def test_top_map_is_the_last_stage_where_nothing_is_after_it(inference, images):
     _, maps = inference.run(images)
     last = maps[max(maps.keys() - {"stem", "top"})]
-    assert np.array_equal(last, maps["top"]) == (inference.name == "mobilenet")
+    nothing = inference.name in ("convmixer", "mobilenet")
+    assert np.array_equal(last, maps["top"]) == nothing
 
 
 class StageClassifier(nn.Module):

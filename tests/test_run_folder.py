@@ -3,9 +3,9 @@
 import dataclasses
 
 import pytest
+from made_runs import DIGITS
 
 from train.config import RunError
-from train.presets import DIGITS
 from train.run_folder import (
     METRICS,
     check_run_folder,
