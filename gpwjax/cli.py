@@ -12,14 +12,14 @@ from pathlib import Path
 import jax
 
 import gpwjax
-from gpwjax import explain, export, predict, summary, trained
+from gpwjax import explain, export, predict, summary, trained, training
 from gpwjax.devices import NoDevicesError, start_jax
 from gpwjax.export import web
 from gpwjax.inference import NOT_FINITE, NotFiniteError
 from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures
 from gpwjax.pictures import UnreadableImageError, read_image
-from gpwjax.places import user_path
+from gpwjax.places import CONFIG, WEIGHTS, user_path
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63
 TOP = 5  # classes that `predict` shows
@@ -47,13 +47,16 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def run(args: Sequence[str] | None) -> int:
-    options = parser().parse_args(args)
+    args = sys.argv[1:] if args is None else args
     try:
+        if args and args[0] in training.PROGRAMS:
+            return training.run(args[0], args[1:])
+        options = parser().parse_args(args)
         for text in options.command(options):
             print(text, flush=True)
             if lost_text() is not None:
                 break
-    except CommandError as error:
+    except (CommandError, training.NoTrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -71,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     )
     program.add_argument("--version", action="version", version=gpwjax.__version__)
     commands = program.add_subparsers(required=True, metavar="COMMAND")
+    for name, text in training.PROGRAMS.items():
+        commands.add_parser(name, help=text)
     add = partial(add_command, commands)
     add_list_arguments(add("list", list_nets, "list the nets by name"))
     text = "show the parameters and MACs of a net, and what it saves"
@@ -215,7 +220,7 @@ def add_net(command: argparse.ArgumentParser) -> None:
         "weights",
         type=user_path,
         metavar="WEIGHTS",
-        help=f"a file of gpwjax.save, a run folder with its {trained.WEIGHTS}, or a "
+        help=f"a file of gpwjax.save, a run folder with its {WEIGHTS}, or a "
         "name that `gpwjax list --trained` shows",
     )
 
@@ -365,7 +370,7 @@ def export_net(options: argparse.Namespace) -> Iterator[str]:
     classifier = load_net(options.weights)
     beside = options.weights
     if beside.is_dir():
-        beside = beside / trained.WEIGHTS
+        beside = beside / WEIGHTS
     file = options.output or beside.with_suffix(f".{options.format}")
     written = write_page if options.format == "web" else write_file
     try:
@@ -467,6 +472,9 @@ def load_net(path: Path) -> gpwjax.Classifier:
     """
     try:
         start_jax()
+        unfinished = path.is_dir() and not (path / WEIGHTS).exists()
+        if unfinished and (path / CONFIG).is_file():
+            return training.unfinished_net(path)
         return gpwjax.load(path)
     except (NoDevicesError, OSError, ValueError) as error:
         raise CommandError(error) from error

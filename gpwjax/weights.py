@@ -6,11 +6,9 @@ the net that its header describes, and for no others.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from gpwjax.files import replacing
 from gpwjax.models import create_model, list_models
 from gpwjax.net import OPTIONS, Net
 
@@ -99,19 +98,6 @@ def save(
     check_finite(arrays)
     with replacing(path) as unfinished:
         unfinished.write_bytes(serialize(arrays, metadata=header))
-
-
-@contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives the path of an unfinished file, which takes the place of `path` at the end;
-    after an error it is removed, and `path` is as it was."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read(path: str | os.PathLike) -> tuple[nn.Module, dict, dict[str, Any]]:

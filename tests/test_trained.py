@@ -13,7 +13,7 @@ from gpwjax import trained
 from gpwjax.cli import main
 from train.config import Config
 from train.data import load_dataset
-from train.evaluate.program import load_net
+from train.nets import load_net
 
 NAMES = list(trained.files())
 NAME = "digits-mobilenet-16ch"
@@ -42,7 +42,7 @@ def test_a_trained_net_is_as_good_as_its_card_says(name, request):
     card = about["card"]
     assert card["accuracy"].startswith(f"{about['test_accuracy']:.2%} of ")
     assert re.fullmatch("[0-9a-f]{40}", card["commit"])
-    assert card["command"].startswith("python -m train")
+    assert card["command"].startswith("gpwjax train")
     assert "licence" in card["data"]
 
 

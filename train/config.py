@@ -99,6 +99,7 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation(flip=False, rotation=0, shift=0, shear=0, zoom=0)
+NAMES = ("preset", "recipe")  # of settings that are settings themselves
 HOST_SETTINGS = ("coordinator", "hosts", "host_id")  # of --distributed
 WEIGHT_DECAY = {"adamw": 0.05, "sgd": 5e-4}  # of the optimizers that have one
 
@@ -206,7 +207,7 @@ class Config:
     ema: float = 0.0
     """Decay of the running mean of the weights, which then is what is validated, tested
     and saved; 0: the weights themselves."""
-    augmentation: Annotated[Augmentation, tyro.conf.OmitArgPrefixes] = Augmentation()
+    augmentation: Augmentation = Augmentation()
     augment_val: bool = False
     """Augment the validation images too, as the paper did for CIFAR."""
     on_nan: Literal["stop", "skip-batch"] = "stop"
@@ -314,3 +315,11 @@ class Config:
         others = ("data_dir", "archive", "archive_digest", "run_dir", "seeds", "on_nan")
         others += ("tensorboard", "distributed", *HOST_SETTINGS)
         return {name: v for name, v in settings.items() if name not in others}
+
+
+def flatten(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings as the command line has them, without groups."""
+    flat = {}
+    for name, value in settings.items():
+        flat.update(value if isinstance(value, dict) else {name: value})
+    return flat

@@ -168,6 +168,6 @@ def preset_table() -> str:
             "modern-PRESET, such as modern-cifar10-mobilenet-16ch: its net and data "
             "with a recipe of today. modern-cifar10-convmixer-dense, -16ch and -32ch "
             "have no row.",
-            "digits-mobilenet-16ch: what python -m train does without settings.",
+            "digits-mobilenet-16ch: what gpwjax train does without settings.",
         ]
     )

@@ -11,7 +11,7 @@ import numpy as np
 import gpwjax
 
 from .config import Config, RunError
-from .evaluate.program import load_net
+from .nets import load_net
 from .step import split
 
 log = logging.getLogger(__name__)
@@ -104,19 +104,21 @@ def difference(there: Sequence[str], here: Sequence[str]) -> str | None:
     return None
 
 
-def take_over(config: Config, classes: Sequence[str]) -> dict[str, Any]:
+def take_over(
+    source: gpwjax.Classifier, config: Config, classes: Sequence[str]
+) -> dict[str, Any]:
     """The variables of the net of --init, without its classifier if that must be new.
 
     Says what is taken over.
 
     Args:
+      source: as `load_source` gives it.
       config: has an `init`.
       classes: of the data set.
 
     Raises:
       RunError: the net does not fit the run.
     """
-    source = load_source(config)
     reason = check_head(source, classes, config.freeze)
     taken, _ = split(source.variables, () if reason is None else (HEAD,))
     log.info("taken over from %s: %s", config.init, size(taken))

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpwjax import weights
-
-WEIGHTS = "model.safetensors"  # of a run folder
+from gpwjax.places import WEIGHTS
 
 
 def files() -> dict[str, Path]:

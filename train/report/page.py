@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ..data.report import shown_weights
+from ..config import flatten
+from ..data.remarks import shown_weights
 from ..evaluate.scores import wilson_interval
-from ..run_folder import flatten
 from ..validation import best_row
 from .answers import (
     classes_table,
