@@ -1,4 +1,4 @@
-"""Run folders as `python -m train` leaves them, without a run."""
+"""Settings of runs, and run folders as `python -m train` leaves them, without a run."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,26 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from train.config import Config
+from train.config import Augmentation, Config
 from train.evaluate.answers import Answers
 from train.evaluate.scores import class_table
 from train.evaluate.tables import write_table
 from train.run_folder import COLUMNS, write_metrics
 
 PLAIN = Config("cats", preset=None, epochs=3, image_size=32, min_channels=16)
+# Of runs on the digits as they are, without what is modern in the preset.
+DIGITS = Config(
+    data="digits",
+    recipe="own",
+    image_size=8,
+    small_images=True,
+    batch_norm_momentum=0.95,
+    epochs=48,
+    batch_size=32,
+    optimizer="adam",
+    cycle_epochs=48,
+    augmentation=Augmentation(flip=False, rotation=15, shift=0.1, shear=10, zoom=0.15),
+)
 VERSIONS = {"jax": "1.2", "numpy": "3.4"}
 
 

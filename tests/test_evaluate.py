@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_nets import Tiny
+from made_runs import DIGITS
 from PIL import Image
 
 import gpwjax
@@ -27,7 +28,6 @@ from train.data import Dataset, load_dataset
 from train.evaluate.program import data_config
 from train.loop import fit
 from train.nets import Net, load_net
-from train.presets import DIGITS
 from train.process.stop import StopRequest
 
 ROOT = Path(__file__).parents[1]

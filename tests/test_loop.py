@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from made_nets import Fragile, Tiny
+from made_runs import DIGITS
 from PIL import Image
 
 import train.loop
@@ -25,7 +26,6 @@ from train.config import NO_AUGMENTATION, RunError
 from train.evaluate.tables import read_table
 from train.loop import fit
 from train.origin import make_run_folder
-from train.presets import DIGITS
 from train.process.stop import Stopped, StopRequest
 from train.run_folder import read_metrics
 from train.step import train_step

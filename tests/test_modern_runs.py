@@ -19,6 +19,7 @@ import jax
 import numpy as np
 import pytest
 from made_nets import Tiny
+from made_runs import DIGITS
 
 import gpwjax
 import train.loop
@@ -27,7 +28,6 @@ from train.checkpoints import Checkpoints
 from train.config import Config
 from train.data import load_dataset
 from train.loop import fit
-from train.presets import DIGITS
 from train.process.stop import StopRequest
 from train.seeds import fit_seeds
 from train.start import first_state, run_of

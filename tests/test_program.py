@@ -138,4 +138,4 @@ def test_what_cannot_run_is_one_line_and_leaves_no_folder(start, tmp_path):
 def test_the_default_run_learns_the_digits(start, tmp_path, seed):
     finish(start("--seed", seed, "--run-dir", tmp_path / "run"))
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["test_accuracy"] >= 0.97
+    assert result["test_accuracy"] >= 0.98

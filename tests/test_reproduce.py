@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from made_nets import Tiny
+from made_runs import DIGITS
 
 import train.loop
 from benchmarks import accuracy, reproduce, trial
 from gpwjax.models import MODELS
 from train.config import Config
-from train.presets import DIGITS, presets
+from train.presets import presets
 from train.process.stop import Stopped, StopRequest
 from train.run_folder import read_metrics
 

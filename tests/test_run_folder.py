@@ -3,10 +3,10 @@
 import dataclasses
 
 import pytest
+from made_runs import DIGITS
 
 from train.config import RunError
 from train.origin import check_run_folder, make_run_folder
-from train.presets import DIGITS
 from train.run_folder import (
     COLUMNS,
     read_metrics,

@@ -15,6 +15,7 @@ import optax
 import pytest
 from flax import linen as nn
 from made_nets import GROUPED, Tiny
+from made_runs import DIGITS
 from train_processes import assert_same_end
 
 import gpwjax
@@ -24,7 +25,6 @@ from gpwjax.models import MODELS
 from gpwjax.weights import flatten
 from train.config import NO_AUGMENTATION, Config, RunError
 from train.loop import fit
-from train.presets import DIGITS
 from train.process.stop import Stopped, StopRequest
 from train.step import Metrics, StepSettings, TrainState, split, train_step
 from train.transfer import HEAD

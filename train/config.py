@@ -160,8 +160,9 @@ class Config:
     """Decay of the running batch statistics (None: in the recipe own by the number of
     steps, else the paper's, 0.99 in MobileNet)."""
     init: UserPath | None = None
-    """Trained net to begin with: a weights file or a run folder (None: random weights).
-    Its classifier is taken over too where the classes are the same."""
+    """Trained net to begin with: a weights file, a run folder, or a name that gpwjax
+    list --trained shows (None: random weights). Its classifier is taken over too where
+    the classes are the same."""
     freeze: Names = ()
     """Parts of the net of --init that stay as they are, such as stem,block0: weights
     and batch statistics, which are then used in training too."""

@@ -38,8 +38,8 @@ class Net:
 
 
 def load_net(path: Path) -> Net:
-    """Reads a run folder, or a weights file. Of a run that is not finished it takes the
-    best epoch so far, and says so.
+    """Reads a run folder, or what else `gpwjax.load` takes. Of a run that is not
+    finished it takes the best epoch so far, and says so.
 
     Raises:
       RunError: it is neither, or no epoch is finished.

@@ -56,7 +56,8 @@ def read_args(args: Sequence[str], prog: str = "gpwjax evaluate") -> argparse.Na
         "net",
         type=user_path,
         metavar="RUN|WEIGHTS",
-        help="a run folder of gpwjax train, or a .safetensors file of gpwjax.save",
+        help="a run folder of gpwjax train, a .safetensors file of gpwjax.save, or a "
+        "name that gpwjax list --trained shows",
     )
     add(
         "--data",
