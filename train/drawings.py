@@ -3,6 +3,7 @@
 They come last and cost no run: what a kill or a fault left undrawn is drawn later.
 """
 
+import dataclasses
 import io
 import logging
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from train.figures import plot_confusion, plot_curves
 from train.predictions import Predictions, read_predictions
 from train.report.build import NAME, build_report
 from train.report.runs import is_run, read_config, read_result, runs_of_seeds
-from train.run_folder import read_metrics, write_bytes
+from train.run_folder import read_metrics, read_place, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,8 @@ def draw_pictures_of(folder: Path) -> None:
     for run in [folder] if is_run(folder) else runs_of_seeds(folder):
         if (run / "result.json").is_file():
             config = read_config(run / "config.json")
+            if place := read_place(run):  # whose path in the settings may be relative
+                config = dataclasses.replace(config, data=place)
             draw_pictures(run, partial(load_dataset, config))
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gpwjax
-from gpwjax.inference import stored_size
+from gpwjax.inference import stored_size, value_range
 from train.augment import as_input
 from train.config import Config, RunError
 from train.data import Dataset, load_dataset
@@ -133,6 +133,7 @@ def data_config(net: Net, options: argparse.Namespace) -> Config:
             image_size=stored_size(about),
             pad=about.get("pad", False),
             resize=about.get("resize", "bilinear"),
+            range_16_bit="{}-{}".format(*value_range(about)),
             batch_size=options.batch_size,
             **chosen,
         )

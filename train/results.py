@@ -117,6 +117,7 @@ def save_net(
             stored_size=data.stored_size,
             pad=data.pad,
             resize=data.resize,
+            range_16_bit=data.values,
             data=data.name,
             license="Apache-2.0",
             **{name: result[name] for name in ("test_accuracy", "params", "macs")},
