@@ -12,13 +12,13 @@ from made_nets import Tiny
 from PIL import Image
 
 import gpwjax
-import train.evaluate
+import train.evaluate.__main__
 from gpwjax.cli import main
 from gpwjax.models import MODELS
 from train.config import Config, RunError
 from train.data import load_dataset
 from train.loop import fit
-from train.stop import StopRequest
+from train.process.stop import StopRequest
 
 LOW, HIGH = 100, 4095  # of the training pictures
 
@@ -110,15 +110,15 @@ def test_a_trained_net_sees_pictures_as_in_training(cells, monkeypatch, capsys):
 
     # Elsewhere there are only pictures of another range.
     shutil.move(cells / "test", cells.parent / "others")
-    monkeypatch.setattr("train.evaluate.keep_memory", lambda: None)
+    monkeypatch.setattr("train.evaluate.__main__.keep_memory", lambda: None)
     monkeypatch.setattr("gpwjax.devices.use_compilation_cache", lambda: None)
     out = cells.parent / "evaluation"
     args = [config.run_dir, "--data", cells.parent / "others", "--part", "all"]
     monkeypatch.setattr(
-        sys, "argv", ["train.evaluate", *map(str, args), "-o", str(out)]
+        sys, "argv", ["train.evaluate", *map(str, args), "--out", str(out)]
     )
     level = logging.getLogger("train").level
-    assert train.evaluate.main() == 0
+    assert train.evaluate.__main__.main() == 0
     logging.getLogger("train").setLevel(level)
     summary = (out / "summary.json").read_text()
     assert f'"accuracy": {result["test_accuracy"]}' in summary

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from gpwjax.deep_pictures import FULL_RANGE, Range
 from gpwjax.pictures import UnreadableImageError, read_values
-from train.config import RunError
-from train.data.source import Source
-from train.progress import progress_bar
+
+from ..config import RunError
+from ..process.progress import progress_bar
+from .source import Source
 
 log = logging.getLogger(__name__)
 
