@@ -197,6 +197,7 @@ def about_net(dataset: Dataset) -> dict[str, Any]:
         "stored_size": dataset.stored_size,
         "pad": dataset.pad,
         "resize": dataset.resize,
+        "range_16_bit": list(dataset.values),
         "data": dataset.name,
     }
 
