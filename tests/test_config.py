@@ -61,7 +61,10 @@ def test_a_configuration_is_hashable_and_has_a_json_form():
         (["--optimizer", "lion"], "rmsprop"),
         (["--no-such-flag"], "--no-such-flag"),
         (["--preset", "cifar10-mobilnet-16ch"], "did you mean cifar10-mobilenet-16ch"),
-        (["--weight-decay", "0.1"], "left out with --optimizer adam"),
+        (
+            ["--optimizer", "adam", "--weight-decay", "0.1"],
+            "left out with --optimizer adam",
+        ),
         (["--schedule", "cycle", "--warmup-epochs", "1"], "0 with --schedule cycle"),
         (["--warmup-epochs", "60"], "below the 60 epochs"),
         (["--ema", "1"], "--ema must be from 0 to below 1"),
