@@ -29,6 +29,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("patience", "best_after", "optimizer", "momentum", "weight_decay"),
         *("clip_norm", "schedule", "cycle_epochs", "warmup_epochs"),
         *("label_smoothing", "mixup", "cutmix", "ema", "augment_val"),
+        *("teacher", "teacher_weight", "teacher_temperature"),
     ),
     "augmentation": tuple(field.name for field in dataclasses.fields(Augmentation)),
     "run": ("run_dir", "seed", "seeds", "on_nan", "tensorboard"),

@@ -181,6 +181,13 @@ class Config:
     freeze: Names = ()
     """Parts of the net of --init that stay as they are, such as stem,block0: weights
     and batch statistics, which are then used in training too."""
+    teacher: UserPath | None = None
+    """Trained net, named as that of --init, whose softened answers are learned beside
+    the labels; it knows the same classes (None: there is none)."""
+    teacher_weight: float = 0.5
+    """Share of the loss that the answers of --teacher are."""
+    teacher_temperature: float = 4.0
+    """By which the logits of --teacher and those of the net are divided for that."""
     epochs: Auto = 50
     """Passes over the training images; auto: by their number."""
     batch_size: Auto = 64
@@ -264,7 +271,11 @@ class Config:
             check(self.min_channels >= 1, "min_channels", self.min_channels, rule)
         if self.batch_norm_momentum is not None:
             check_share("batch_norm_momentum", self.batch_norm_momentum)
-        check(0 < self.lr < math.inf, "lr", self.lr, "more than 0")
+        for name in ("lr", "teacher_temperature"):
+            value = getattr(self, name)
+            check(0 < value < math.inf, name, value, "more than 0")
+        share = self.teacher_weight
+        check(0 <= share <= 1, "teacher_weight", share, "from 0 to 1")
         if self.range_16_bit is not None:
             rule = "two rising integers from 0 to 65535, such as 0-4095, or auto"
             right = is_range(self.values)
@@ -281,6 +292,10 @@ class Config:
             check(there, "tensorboard", self.tensorboard, rule)
         rule = "left out without --init"
         check(not self.freeze or bool(self.init), "freeze", ",".join(self.freeze), rule)
+        for name in ("teacher_weight", "teacher_temperature"):
+            value, rule = getattr(self, name), "left out without --teacher"
+            is_default = value == getattr(Config, name)
+            check(is_default or self.teacher is not None, name, value, rule)
         if self.weight_decay is not None:
             check_at_least_0("weight_decay", self.weight_decay)
             rule = f"left out with --optimizer {self.optimizer}, which has none"
@@ -336,7 +351,9 @@ class Config:
         """What the result of a run depends on: all but where things are, what is to be
         done when it fails, and what else is written."""
         settings = dataclasses.asdict(self)
-        settings["init"] = None if self.init is None else str(self.init)
+        for name in ("init", "teacher"):
+            path = settings[name]
+            settings[name] = None if path is None else str(path)
         others = ("data_dir", "archive", "archive_digest", "run_dir", "seeds", "on_nan")
         others += ("tensorboard", "distributed", *HOST_SETTINGS)
         return {name: v for name, v in settings.items() if name not in others}

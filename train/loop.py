@@ -68,7 +68,7 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
         make_run_folder(run.config)
     with locked(folder), jax.default_matmul_precision(config.matmul_precision):
         with first_host_first("check the run folder"):
-            check_origin(folder, run.dataset)
+            check_origin(folder, run.dataset, run.teacher)
         log_dataset(run)
         return train_and_test(run, stop)
 
@@ -173,8 +173,9 @@ def train_epoch(
     order = jax.random.fold_in(run.keys["order"], epoch)
     batches = training_batches(run.dataset, batch_size, order, first)
     step = partial(train_step, settings=run.step_settings)
+    constants = run.keys["step"], run.class_weights, run.teaching
     for number, (indices, batch) in enumerate(batches, first + 1):
-        state, loss = step(state, *batch, run.keys["step"], run.class_weights)
+        state, loss = step(state, *batch, *constants)
         earlier = watch.add(epoch * steps + number, indices, loss)
         if earlier is not None:
             bar.set_postfix_str(f"loss {earlier:.3f}", refresh=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 import gpwjax
 from gpwjax.files import remove_unfinished, write_text
@@ -145,13 +146,15 @@ def is_visible(entry: Path) -> bool:
     return not entry.name.startswith(".")
 
 
-def check_origin(folder: Path, dataset: Dataset) -> None:
+def check_origin(
+    folder: Path, dataset: Dataset, teacher: gpwjax.Classifier | None = None
+) -> None:
     """Writes origin.json, what data and code the run began with, or compares with it.
 
     Other code is only warned of: it may be a repair.
 
     Raises:
-      RunError: the data are others.
+      RunError: the data are others, or the teacher is.
     """
     new = {
         "data": dataset.digest(),
@@ -162,6 +165,7 @@ def check_origin(folder: Path, dataset: Dataset) -> None:
         "device": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
         "net": about_net(dataset),
+        "teacher": teacher and digest_of(teacher),
     }
     before = read_origin(folder)
     if not before:
@@ -172,6 +176,12 @@ def check_origin(folder: Path, dataset: Dataset) -> None:
         raise RunError(
             f"run folder {folder} holds a run on other data: the SHA-256 of the "
             f"images of {dataset.name} was {data}, now {new['data']}. Name another "
+            "folder with --run-dir"
+        )
+    if teacher is not None and before.get("teacher") != new["teacher"]:
+        raise RunError(
+            f"run folder {folder} holds a run with another teacher: the SHA-256 of its "
+            f"weights was {before.get('teacher')}, now {new['teacher']}. Name another "
             "folder with --run-dir"
         )
     # Older code wrote no `net`.
@@ -200,6 +210,15 @@ def about_net(dataset: Dataset) -> dict[str, Any]:
         "range_16_bit": list(dataset.values),
         "data": dataset.name,
     }
+
+
+def digest_of(net: gpwjax.Classifier) -> str:
+    """SHA-256 of the weights of a net."""
+    sha = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(net.variables):
+        sha.update(jax.tree_util.keystr(path).encode())
+        sha.update(np.ascontiguousarray(leaf))
+    return sha.hexdigest()
 
 
 def code_digest() -> str:

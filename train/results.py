@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -97,8 +98,18 @@ def test_and_write(
     log.info("testing the net of epoch %d, the best in validation", epoch)
     net = net_of(run, variables)
     called = f"the net of epoch {epoch}, the best in validation,"
-    answers = answers_to(net, called, data, data.test, run.config.batch_size)
+    tested = partial(
+        answers_to,
+        dataset=data,
+        indices=data.test,
+        batch_size=run.config.batch_size,
+    )
+    answers = tested(net, called)
     result = result_of(run, answers, rows, best)
+    if run.teacher is not None:
+        result["teacher_accuracy"] = float(
+            tested(run.teacher, "--teacher").right.mean()
+        )
     if is_first():
         save_net(run, net, result)
         write_costs(run)

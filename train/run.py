@@ -15,6 +15,7 @@ from .config import NO_AUGMENTATION, Config
 from .data import Dataset
 from .optimizer import make_optimizer, make_schedule
 from .step import EvalSettings, StepSettings
+from .teacher import Teacher
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +27,14 @@ class Run:
       dataset: what is trained on and tested with.
       model: the net, for the data set's classes.
       source: the trained net of `--init`, where it was read.
+      teacher: that of `--teacher`.
     """
 
     config: Config
     dataset: Dataset
     model: nn.Module
     source: gpwjax.Classifier | None = None
+    teacher: gpwjax.Classifier | None = None
 
     @property
     def folder(self) -> Path:
@@ -86,6 +89,15 @@ class Run:
         data = self.dataset
         counts = np.array([*data.class_counts(data.train).values()])
         return (counts.sum() / (len(counts) * counts)).astype(np.float32)
+
+    @cached_property
+    def teaching(self) -> Teacher | None:
+        """What the train step needs of the teacher."""
+        if self.teacher is None:
+            return None
+        config = self.config
+        weight, temperature = config.teacher_weight, config.teacher_temperature
+        return Teacher.of(self.teacher, weight, temperature)
 
     @property
     def chance(self) -> float:

@@ -74,10 +74,10 @@ def read_config(folder: Path) -> Config:
     try:
         changes = Augmentation(**settings.pop("augmentation", {}))
         freeze = tuple(settings.pop("freeze", ()))
-        init = settings.pop("init", None)
-        config = Config(
-            **settings, augmentation=changes, freeze=freeze, init=init and Path(init)
-        )
+        for name in ("init", "teacher"):
+            path = settings.get(name)
+            settings[name] = path and Path(path)
+        config = Config(**settings, augmentation=changes, freeze=freeze)
     except (TypeError, ValueError) as error:
         raise RunError(f"{file} holds no settings of a run: {error}") from error
     for name in ("data", "model"):

@@ -20,6 +20,7 @@ from .recipes import described, settled
 from .run import Run
 from .run_folder import has_run, write_skipped
 from .step import Metrics, TrainState, merged, split
+from .teacher import load_teacher
 from .transfer import check_head, load_source, sized_as, take_over
 
 log = logging.getLogger(__name__)
@@ -45,13 +46,14 @@ def start(config: Config) -> Run:
     check_trainable(dataset, config)
     if source is not None:
         check_head(source, dataset.classes, config.freeze)
+    teacher = load_teacher(config, dataset.classes) if config.teacher else None
     if config.batch_size % jax.device_count():
         raise RunError(
             f"--batch-size must be a multiple of the {jax.device_count()} devices, "
             f"got {config.batch_size}"
         )
     try:
-        run = run_of(config, dataset, source)
+        run = run_of(config, dataset, source, teacher)
         counts = run.counts
     except ValueError as error:
         raise RunError(str(error)) from error
@@ -65,12 +67,14 @@ def start(config: Config) -> Run:
     return run
 
 
-def run_of(
-    config: Config, dataset: Dataset, source: gpwjax.Classifier | None = None
-) -> Run:
-    """A run on a data set that is loaded. Raises ValueError where there is no net."""
+def run_of(config: Config, dataset: Dataset, *nets: gpwjax.Classifier | None) -> Run:
+    """A run on a data set that is loaded; `nets` are its source and its teacher.
+
+    Raises:
+      ValueError: there is no such net.
+    """
     model = make_model(config, len(dataset.classes))
-    return Run(config, dataset, model, source)
+    return Run(config, dataset, model, *nets)
 
 
 def make_model(config: Config, classes: int) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,9 @@ from gpwjax.pieces import in_pieces
 from .augment import as_input, augment
 from .config import NO_AUGMENTATION, Augmentation, Config
 from .mix import blend, make_targets, mix
+
+if TYPE_CHECKING:
+    from .teacher import Teacher
 
 
 class Metrics(struct.PyTreeNode):
@@ -166,12 +169,14 @@ def train_step(
     labels: jax.Array,
     key: jax.Array,
     class_weights: jax.Array | None = None,
+    teacher: "Teacher | None" = None,
     *,
     settings: StepSettings,
 ) -> tuple[TrainState, jax.Array]:
     """One update on a batch of images (N, h, w, 3) uint8 and labels (N,).
 
     `class_weights` (classes,) weigh the images in the loss; None: all are equal.
+    `teacher`, if any, sees the same images, and its answers are learned too.
 
     Returns the new state and the loss of the batch, NaN where its gradient is not
     finite. With `on_nan="skip-batch"` such a batch changes nothing but the step.
@@ -190,7 +195,14 @@ def train_step(
         own = class_weights[labels]
         weights = blend(own, own[::-1], share)
     (loss, (losses, correct, batch_stats)), grads = loss_gradient(
-        state, images, labels, share, dropout_key, settings.label_smoothing, weights
+        state,
+        images,
+        labels,
+        share,
+        dropout_key,
+        settings.label_smoothing,
+        weights,
+        teacher,
     )
     loss = jnp.where(jnp.isfinite(optax.tree.norm(grads)), loss, jnp.nan)
     metrics = state.metrics.add(losses, correct)
@@ -210,6 +222,7 @@ def loss_gradient(
     key: jax.Array,
     smoothing: float,
     weights: jax.Array | None = None,
+    teacher: "Teacher | None" = None,
 ) -> tuple[tuple[jax.Array, tuple[jax.Array, jax.Array, dict]], dict]:
     """The mean loss of a batch and its gradient.
 
@@ -218,11 +231,13 @@ def loss_gradient(
       labels, share, smoothing: as `make_targets` has them.
       key: of the dropout.
       weights: (N,) of the images in the mean; None: all are equal.
+      teacher: whose answers are a part of the losses; None: there is none.
 
     Returns:
       (mean loss, (losses (N,), which answers were right (N,), the new batch
       statistics)), gradient.
     """
+    taught = None if teacher is None else teacher.answers(images)
 
     def mean_loss(params: Any) -> tuple[jax.Array, tuple]:
         logits, updated = state.apply_fn(
@@ -235,6 +250,8 @@ def loss_gradient(
         batch_stats = {part: updated["batch_stats"][part] for part in state.batch_stats}
         targets = make_targets(labels, share, logits.shape[-1], smoothing)
         losses = optax.softmax_cross_entropy(logits, targets)
+        if teacher is not None:
+            losses = teacher.blended(losses, logits, taught)
         correct = logits.argmax(-1) == targets.argmax(-1)
         weighted = losses if weights is None else losses * weights
         return weighted.mean(), (losses, correct, batch_stats)

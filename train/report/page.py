@@ -114,6 +114,7 @@ def summary_table(run: RunFiles) -> Table:
     if result:
         rows += [
             ("test accuracy", percent(result["test_accuracy"])),
+            *taught(run),
             *balanced(result),
             ("cross-entropy of the test", f"{result['test_loss']:.4f}"),
             ("parameters", f"{result['params']:,}"),
@@ -155,6 +156,16 @@ def origin_table(run: RunFiles) -> Table:
     if result:
         rows.append(("devices", devices(result)))
     return Table("What must be the same", ("what", "value"), rows, facts=True)
+
+
+def taught(run: RunFiles) -> list[tuple[str, str]]:
+    """Rows of the summary for a net that had a teacher."""
+    if "teacher_accuracy" not in run.result:
+        return []
+    return [
+        ("teacher", str(run.config.teacher)),
+        ("test accuracy of the teacher", percent(run.result["teacher_accuracy"])),
+    ]
 
 
 def balanced(result: dict[str, Any]) -> list[tuple[str, str]]:
