@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from gpwjax.places import user_path
+from gpwjax.schemes import PAPERS, SCHEMES, Scheme
 
 
 class RunError(Exception):
@@ -142,6 +143,9 @@ class Config:
     """Net: one of gpwjax.list_models()."""
     min_channels: MinChannels = 16
     """Least input channels of a group in the pointwise convolutions; none: dense."""
+    scheme: Scheme = PAPERS
+    """How the pointwise convolutions are grouped: the paper's, or one of the authors'
+    later schemes."""
     image_size: Auto = 224
     """Height and width of the images that the net sees, pixels; auto: as most pictures
     have, up to 224."""
@@ -245,6 +249,8 @@ class Config:
         if self.min_channels is not None:
             rule = "at least 1, or none for the dense net"
             check(self.min_channels >= 1, "min_channels", self.min_channels, rule)
+        rule = f"one of {', '.join(SCHEMES)}"
+        check(self.scheme in SCHEMES, "scheme", self.scheme, rule)
         if self.batch_norm_momentum is not None:
             check_share("batch_norm_momentum", self.batch_norm_momentum)
         check(0 < self.lr < math.inf, "lr", self.lr, "more than 0")
@@ -260,6 +266,9 @@ class Config:
             check(there, "tensorboard", self.tensorboard, rule)
         rule = "left out without --init"
         check(not self.freeze or bool(self.init), "freeze", ",".join(self.freeze), rule)
+        if self.scheme != PAPERS:
+            rule = "left out with --min-channels none, the dense net"
+            check(self.min_channels is not None, "scheme", self.scheme, rule)
         if self.weight_decay is not None:
             check_at_least_0("weight_decay", self.weight_decay)
             rule = f"left out with --optimizer {self.optimizer}, which has none"
@@ -286,8 +295,11 @@ class Config:
 
     @property
     def variant(self) -> str:
-        """The paper's name of the variant: dense, 16ch, ..."""
-        return "dense" if self.min_channels is None else f"{self.min_channels}ch"
+        """The paper's name of the variant: dense, 16ch, ..., or 16ch-any."""
+        if self.min_channels is None:
+            return "dense"
+        channels = f"{self.min_channels}ch"
+        return channels if self.scheme == PAPERS else f"{channels}-{self.scheme}"
 
     @property
     def first_best(self) -> int:

@@ -166,6 +166,7 @@ def make_model(run: Run) -> tuple[nn.Module, gpwjax.Counts]:
             None if config.dtype == "float32" else config.dtype,
             config.batch_norm_momentum,
             config.remat,
+            config.scheme,
         )
         counts = gpwjax.count(model, (config.image_size, config.image_size, 3))
     except ValueError as error:
