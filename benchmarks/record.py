@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from train.commit import commit_of
+from train.process.commit import commit_of
 
 RESULTS = Path(__file__).with_name("results")
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "pillow", "torch")

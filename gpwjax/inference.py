@@ -10,7 +10,7 @@ import numpy as np
 from flax import linen as nn
 from PIL import Image
 
-from gpwjax import weights
+from gpwjax import trained, weights
 from gpwjax.pieces import in_pieces
 
 BATCH_SIZE = 64
@@ -95,14 +95,19 @@ def stored_size(metadata: dict[str, Any]) -> int:
     return metadata.get("stored_size", metadata["image_size"])
 
 
-def load(path: str | os.PathLike) -> Classifier:
-    """Reads a file written by `save`.
+def load(net: str | os.PathLike) -> Classifier:
+    """Reads a trained net.
+
+    Args:
+      net: a file written by `save`, a run folder, or the name of a net that comes with
+        this package, as `gpwjax list --trained` shows them; what exists of that name
+        goes first.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: there is no such file, nor such a name.
       ValueError: it is not a file of `save`, or its arrays are not the net's.
     """
-    return Classifier(*weights.read(path))
+    return Classifier(*weights.read(trained.find(net)))
 
 
 def in_batches(function: Callable[..., jax.Array], *arrays: np.ndarray) -> np.ndarray:

@@ -3,12 +3,14 @@
 from typing import Any
 
 from gpwjax import efficientnet
+from gpwjax.convmixer import ConvMixer
 from gpwjax.densenet import DenseNet
 from gpwjax.mobilenet import MobileNet
 from gpwjax.mobilenet_v3 import MobileNetV3Large
 from gpwjax.net import Net
 
 MODELS = {
+    "convmixer": ConvMixer,
     "densenet_bc_l100": DenseNet,
     "efficientnet_b0": efficientnet.EfficientNetB0,
     "efficientnet_b1": efficientnet.EfficientNetB1,

@@ -13,14 +13,14 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw
 
 from gpwjax import canvas, captions
-from train import figures
+from train.evaluate import figures
 
 LONG = ["Tomato leaf with yellow curl virus " + "x" * 20, "Corn (maize) leaf " * 2]
 DRAW = """
 from pathlib import Path
 import numpy as np
 from gpwjax.canvas import Figure
-from train.figures import plot_confusion, plot_curves
+from train.evaluate.figures import plot_confusion, plot_curves
 from train.report.plots import Series, line_plot
 
 names = ["epoch", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy"]

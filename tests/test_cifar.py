@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 from made_sets import draw, pack, prepare_made
 
 from train.config import RunError
-from train.data.cifar import Cifar10, Cifar100
+from train.data.published.cifar import Cifar10, Cifar100
 
 # Label names as in the official files, which end with an empty line.
 NAMES = [f"class_{i}" for i in range(100)]

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from train import commit
-from train.commit import UNKNOWN, commit_of
+from train.process import commit
+from train.process.commit import UNKNOWN, commit_of
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from made_runs import make_run
 from PIL import Image
 
 from gpwjax import explain
-from train import drawings
 from train.config import RunError
-from train.predictions import Predictions
+from train.evaluate.answers import Answers
+from train.report import drawings
 
 
 @pytest.mark.parametrize("count", [1, 5, 12, 205])
@@ -27,7 +27,7 @@ def test_heatmaps_are_of_the_whole_test_set_and_of_the_surest_mistakes(
     monkeypatch.setattr(drawings.gpwjax, "load", lambda file: None)
     monkeypatch.setattr(drawings.explain, "size_of_a_map", lambda classifier: None)
     indices = np.arange(100, 100 + count)
-    answers = Predictions(
+    answers = Answers(
         classes=["a", "b"],
         labels=np.zeros(count, int),
         predicted=np.arange(count) % 2,
@@ -38,13 +38,13 @@ def test_heatmaps_are_of_the_whole_test_set_and_of_the_surest_mistakes(
     data = SimpleNamespace(images=np.arange(1000))
     drawings.draw_heatmaps(tmp_path, data, answers)
 
-    shown = min(count, drawings.HEATMAPS)
+    shown = min(count, drawings.MAPS)
     spread, mistakes = drawn[:shown], drawn[shown:]
     assert spread[0] == 100
     assert spread[-1] == 99 + count
     assert len(set(np.diff(spread))) <= 2  # as evenly as whole numbers go
     wrong = [100 + number for number in range(count) if number % 2]
-    assert mistakes == wrong[::-1][: drawings.MISTAKES]
+    assert mistakes == wrong[::-1][: drawings.MISTAKES_DRAWN]
     files = {f"{number}.webp" for number in mistakes}
     assert {file.name for file in (tmp_path / "mistakes").iterdir()} == files
 

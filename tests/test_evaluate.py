@@ -16,18 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 from made_nets import Tiny
+from made_runs import DIGITS
 from PIL import Image
 
 import gpwjax
-import train.evaluate
-import train.evaluation
+import train.evaluate.__main__
+import train.evaluate.program
 from gpwjax.models import MODELS
 from train.config import Config
 from train.data import Dataset, load_dataset
-from train.evaluation import Net, data_config
+from train.evaluate.program import data_config
 from train.loop import fit
-from train.presets import DIGITS
-from train.stop import StopRequest
+from train.nets import Net, load_net
+from train.process.stop import StopRequest
 
 ROOT = Path(__file__).parents[1]
 FILES = {
@@ -66,13 +67,13 @@ def finished(tmp_path_factory) -> Path:
 def evaluate(monkeypatch, caplog, capsys) -> Iterator[Callable]:
     """Runs the program: status, what it says, and the errors that it writes."""
     # Settings of the process.
-    monkeypatch.setattr("train.evaluate.keep_memory", lambda: None)
+    monkeypatch.setattr("train.evaluate.__main__.keep_memory", lambda: None)
     monkeypatch.setattr("gpwjax.devices.use_compilation_cache", lambda: None)
 
     def run(*args: object) -> tuple[int, str, list[str]]:
         caplog.clear()
         monkeypatch.setattr(sys, "argv", ["train.evaluate", *map(str, args)])
-        status = train.evaluate.main()
+        status = train.evaluate.__main__.main()
         said = [r.getMessage() for r in caplog.records if r.name.startswith("train")]
         errors = capsys.readouterr().err.splitlines()
         return status, "\n".join(said), [e for e in errors if e.startswith("error")]
@@ -93,7 +94,7 @@ class Blank:
 @pytest.fixture
 def undrawn(monkeypatch) -> None:
     """Saves the time that the picture takes."""
-    monkeypatch.setattr(train.evaluation.Report, "draw", lambda _: Blank())
+    monkeypatch.setattr(train.evaluate.program.Evaluation, "draw", lambda _: Blank())
 
 
 @pytest.fixture(scope="module")
@@ -360,7 +361,7 @@ def probabilities_in(folder: Path) -> list[float]:
 def read_config(settings: dict[str, Any], *args: str) -> Config:
     about = {"classes": ["a"], "image_size": 8}
     net = Net(Path("f"), None, gpwjax.Classifier(None, {}, about), about | settings)
-    return data_config(net, train.evaluate.read_args(["net", *args]))
+    return data_config(net, train.evaluate.__main__.read_args(["net", *args]))
 
 
 def test_the_split_is_that_of_the_run_unless_another_is_asked_for():
@@ -374,13 +375,13 @@ def test_the_split_is_that_of_the_run_unless_another_is_asked_for():
 
 
 def test_the_weights_file_of_a_run_is_as_good_as_its_folder(finished):
-    by_file = train.evaluation.load_net(finished / "model.safetensors")
-    by_folder = train.evaluation.load_net(finished)
+    by_file = load_net(finished / "model.safetensors")
+    by_folder = load_net(finished)
     assert by_file.settings == by_folder.settings
     assert by_file.report_folder == by_folder.report_folder
 
 
-def unfinished_run(finished: Path, folder: Path) -> list[object]:
+def empty_folder(finished: Path, folder: Path) -> list[object]:
     (folder / "begun").mkdir()
     return [folder / "begun"]
 
@@ -426,7 +427,7 @@ def broken_net(finished: Path, folder: Path) -> list[object]:
     ("make_args", "message"),
     [
         (lambda *_: ["no/net"], "no weights file no/net"),
-        (unfinished_run, r"\S+/begun holds no model.safetensors: it is no run folder"),
+        (empty_folder, r"\S+/begun is no run folder: it holds no model.safetensors"),
         (text_file, r"\S+/net.safetensors is not a weights file of gpwjax"),
         (unnamed_data, r"\S+ does not name its data set: name one with --data"),
         (empty_part, "few has no image for --part test"),
@@ -456,7 +457,7 @@ def test_ctrl_c_ends_it_quietly(evaluate, finished, monkeypatch):
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.evaluation, "compute_logits", interrupted)
+    monkeypatch.setattr(train.evaluate.program, "answers_to", interrupted)
     assert evaluate(finished)[::2] == (130, [])
 
 

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from train import hosts, meeting
 from train.config import Config, RunError
-from train.meeting import meet
+from train.process import hosts, meeting
+from train.process.meeting import meet
 
 
 @pytest.fixture

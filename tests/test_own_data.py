@@ -12,7 +12,7 @@ from PIL import Image
 
 from train.command_line import parse
 from train.loop import fit
-from train.stop import StopRequest
+from train.process.stop import StopRequest
 
 CLASSES = 3
 

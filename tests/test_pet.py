@@ -16,9 +16,9 @@ import gpwjax
 from gpwjax.models import MODELS
 from train.config import Config, RunError
 from train.data import load_dataset
-from train.data.pet import BREEDS, OxfordIiitPet
+from train.data.published.pet import BREEDS, OxfordIiitPet
 from train.loop import fit
-from train.stop import StopRequest
+from train.process.stop import StopRequest
 
 NAME = "oxford_iiit_pet"
 CATS = ("Abyssinian", "Bengal", "Birman", "Bombay", "British_Shorthair", "Egyptian_Mau")

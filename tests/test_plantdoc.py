@@ -16,7 +16,7 @@ from PIL import Image
 from train.config import Config, RunError
 from train.data import find_source
 from train.data import split as split_of
-from train.data.plantdoc import Box, read_boxes
+from train.data.published.plantdoc import Box, read_boxes
 
 NAME = "cropped_plantdoc"
 HEIGHT, WIDTH = 16, 20

@@ -16,8 +16,9 @@ import pytest
 from made_sets import csv_of, digest_of, draw, encode, pack, prepare_made
 
 from train.config import Config, RunError
-from train.data import archives, find_source, load_dataset, prepared, split
+from train.data import find_source, load_dataset, prepared, split
 from train.data.prepare import prepare
+from train.data.published import archives
 
 NAME = "cropped_plantdoc"
 ROOT = Path(__file__).parents[1]
@@ -147,7 +148,7 @@ def test_a_preparation_that_fails_leaves_nothing(tmp_path, archive, monkeypatch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("train.data.plantdoc.cut", fail)
+        patch.setattr("train.data.published.plantdoc.cut", fail)
         with pytest.raises(KeyboardInterrupt):
             prepare(NAME, tmp_path / "sets", archive)
     assert names_in(tmp_path / "sets" / NAME) == {".lock"}

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from made_runs import DIGITS
 from PIL import Image
 
 from train.command_line import parse
 from train.config import Config, RunError
 from train.data import load_dataset
-from train.presets import DIGITS, presets
+from train.presets import presets
 from train.recipes import described, norm_momentum, settled
 
 
@@ -101,6 +102,10 @@ def test_what_is_set_stays():
 def test_the_warm_up_is_a_tenth_of_the_epochs(recipe, epochs, warmup):
     config = settle(f"--data pets --recipe {recipe} --epochs {epochs}", 225)
     assert config.warmup_epochs == warmup
+
+
+def test_cycles_have_no_warm_up():
+    assert settle("--data pets --schedule cycle", 225).warmup_epochs == 0
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from train.config import Config
-from train.scores import half_interval
+from train.evaluate.scores import half_interval
 from train.seeds import one_of, show, summarize
 
 RESULTS = [

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from train import locks
 from train.config import RunError
 from train.data.prepare import locked as locked_to_prepare
-from train.run_folder import locked
-from train.stop import Stopped, StopRequest
+from train.origin import locked
+from train.process import locks
+from train.process.stop import Stopped, StopRequest
 
 HOLD = """
 import sys
 from pathlib import Path
-from train import locks
+from train.process import locks
 if sys.argv[2] == "none":
     locks.fcntl = None
 with locks.exclusive(Path(sys.argv[1])):
@@ -128,7 +128,7 @@ import h5py, jax, matplotlib, onnx, orbax.checkpoint, sklearn, tensorflow_datase
 sys.modules["fcntl"] = None
 del signal.SIGHUP
 import gpwjax, train
-from train.stop import StopRequest
+from train.process.stop import StopRequest
 for package in (gpwjax, train):
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
         if not module.name.endswith("__main__"):

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from gpwjax.ops.platforms import operation_of
-from train.config import Augmentation
+
+from .config import Augmentation
 
 # Height and width up to which a TPU's warp is a product with all pixels: a batch of 256
 # from 32 to 224 takes 25 million cycles by the compiler's estimate, about four times as

@@ -100,6 +100,7 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation(flip=False, rotation=0, shift=0, shear=0, zoom=0)
+NAMES = ("preset", "recipe")  # of settings that are settings themselves
 HOST_SETTINGS = ("coordinator", "hosts", "host_id")  # of --distributed
 WEIGHT_DECAY = {"adamw": 0.05, "sgd": 5e-4}  # of the optimizers that have one
 
@@ -163,8 +164,9 @@ class Config:
     """Decay of the running batch statistics (None: in the recipe own by the number of
     steps, else the paper's, 0.99 in MobileNet)."""
     init: UserPath | None = None
-    """Trained net to begin with: a weights file or a run folder (None: random weights).
-    Its classifier is taken over too where the classes are the same."""
+    """Trained net to begin with: a weights file, a run folder, or a name that gpwjax
+    list --trained shows (None: random weights). Its classifier is taken over too where
+    the classes are the same."""
     freeze: Names = ()
     """Parts of the net of --init that stay as they are, such as stem,block0: weights
     and batch statistics, which are then used in training too."""
@@ -209,7 +211,7 @@ class Config:
     ema: float = 0.0
     """Decay of the running mean of the weights, which then is what is validated, tested
     and saved; 0: the weights themselves."""
-    augmentation: Annotated[Augmentation, tyro.conf.OmitArgPrefixes] = Augmentation()
+    augmentation: Augmentation = Augmentation()
     augment_val: bool = False
     """Augment the validation images too, as the paper did for CIFAR."""
     on_nan: Literal["stop", "skip-batch"] = "stop"
@@ -325,3 +327,11 @@ class Config:
         others = ("data_dir", "archive", "archive_digest", "run_dir", "seeds", "on_nan")
         others += ("tensorboard", "distributed", *HOST_SETTINGS)
         return {name: v for name, v in settings.items() if name not in others}
+
+
+def flatten(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings as the command line has them, without groups."""
+    flat = {}
+    for name, value in settings.items():
+        flat.update(value if isinstance(value, dict) else {name: value})
+    return flat

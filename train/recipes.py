@@ -9,11 +9,12 @@ import statistics
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gpwjax.pictures import UnreadableImageError
-from train.config import Augmentation, Config, RunError
+
+from .config import Augmentation, Config, RunError
 
 if TYPE_CHECKING:
-    from train.data import Dataset
-    from train.data.source import Source
+    from .data import Dataset
+    from .data.source import Source
 
 # Settings that follow the data set where they are None.
 AUTOMATIC = (
@@ -151,7 +152,8 @@ def settled(config: Config, dataset: "Dataset", devices: int) -> Config:
     if epochs is None:
         new["epochs"] = epochs = max(amount.epochs, math.ceil(LEAST_STEPS / steps))
     if config.warmup_epochs is None:
-        new["warmup_epochs"] = min(5, epochs // 10)
+        has_one = config.schedule == "cosine"
+        new["warmup_epochs"] = min(5, epochs // 10) if has_one else 0
     if config.recipe == "own" and config.batch_norm_momentum is None:
         new["batch_norm_momentum"] = norm_momentum(steps * epochs)
     try:

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 import gpwjax
-from train.config import Config, RunError
-from train.evaluation import load_net
-from train.step import split
+
+from .config import Config, RunError
+from .nets import load_net
+from .step import split
 
 log = logging.getLogger(__name__)
 
@@ -105,19 +106,21 @@ def difference(there: Sequence[str], here: Sequence[str]) -> str | None:
     return None
 
 
-def take_over(config: Config, classes: Sequence[str]) -> dict[str, Any]:
+def take_over(
+    source: gpwjax.Classifier, config: Config, classes: Sequence[str]
+) -> dict[str, Any]:
     """The variables of the net of --init, without its classifier if that must be new.
 
     Says what is taken over.
 
     Args:
+      source: as `load_source` gives it.
       config: has an `init`.
       classes: of the data set.
 
     Raises:
       RunError: the net does not fit the run.
     """
-    source = load_source(config)
     reason = check_head(source, classes, config.freeze)
     taken, _ = split(source.variables, () if reason is None else (HEAD,))
     log.info("taken over from %s: %s", config.init, size(taken))

@@ -229,6 +229,13 @@ class Translation:
             case "select_n":
                 which, if_not, if_so = operands
                 return self.elementwise("Where", which, if_so, if_not)
+            case "copy":
+                return x
+            case "neg":
+                return dataclasses.replace(x, name=self.graph.node("Neg", x.name))
+            case "erfc":
+                share = dataclasses.replace(x, name=self.graph.node("Erf", x.name))
+                return self.elementwise("Sub", 1, share)
             case "logistic":
                 return dataclasses.replace(x, name=self.graph.node("Sigmoid", x.name))
             case "reshape":

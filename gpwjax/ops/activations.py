@@ -1,6 +1,7 @@
 """Elementwise functions of maps."""
 
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ def lean_swish_backward(x: jax.Array, dy: jax.Array) -> tuple[jax.Array]:
 lean_swish.defvjp(lean_swish_forward, lean_swish_backward)
 
 relu, relu6, hard_swish = map(by_row, (jax.nn.relu, jax.nn.relu6, jax.nn.hard_swish))
+gelu = by_row(partial(jax.nn.gelu, approximate=False))
 # XLA:GPU computes JAX's own gradient inside of what uses it.
 swish = by_row(lean_swish, cuda=jax.nn.swish)
 add = by_row(jnp.add)  # of arrays of one shape

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from train.config import Config, RunError
-from train.data import digits, folder, prepared, table
-from train.data.cache import cached_arrays
-from train.data.prepare import NAMES, prepare
-from train.data.source import Source
-from train.data.splits import paper_split, train_val_test
-from train.recipes import picture_size
+from ..config import Config, RunError
+from ..recipes import picture_size
+from . import digits, folder, prepared, table
+from .cache import cached_arrays
+from .prepare import NAMES, prepare
+from .source import Source
+from .splits import paper_split, train_val_test
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,10 @@ from gpwjax import pictures
 from gpwjax.inference import fit
 from gpwjax.pictures import UnreadableImageError
 from gpwjax.places import cache_folder
-from train.config import RunError
-from train.data.source import Source, digest_of
-from train.progress import progress_bar
+
+from ..config import RunError
+from ..process.progress import progress_bar
+from .source import Source, digest_of
 
 log = logging.getLogger(__name__)
 

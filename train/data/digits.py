@@ -5,8 +5,8 @@ Alpaydin and Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998, test 
 
 import numpy as np
 
-from train.data.source import Source, consecutive, digest_of
-from train.data.splits import POOL, stratified_split
+from .source import Source, consecutive, digest_of
+from .splits import POOL, stratified_split
 
 
 def source() -> Source:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from gpwjax.picture_files import files_below
 from gpwjax.pictures import read_image
-from train.config import RunError
-from train.data.layout import (
+
+from ..config import RunError
+from .layout import (
     beside,
     described,
     find_classes,
@@ -18,8 +19,8 @@ from train.data.layout import (
     unwrapped,
     visible_folders,
 )
-from train.data.names import SAME_CLASS, class_key, printable, shown
-from train.data.source import Source, consecutive, digest_of, file_stamp
+from .names import SAME_CLASS, class_key, printable, shown
+from .source import Source, consecutive, digest_of, file_stamp
 
 log = logging.getLogger(__name__)
 

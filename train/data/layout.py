@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from gpwjax.picture_files import files_below, has_image_name, is_picture, is_visible
-from train.config import RunError
-from train.data.names import (
+
+from ..config import RunError
+from .names import (
     class_key,
     plain,
     printable,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from train.config import RunError
-from train.data.names import alike, legible
+from ..config import RunError
+from .names import alike, legible
 
 
 class Locator:

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.config import RunError
-from train.data.archives import check_digest, find_archives, remove, unpack
-from train.locks import FolderInUseError, exclusive
+from ..config import RunError
+from ..process.locks import FolderInUseError, exclusive
+from .published.archives import check_digest, find_archives, remove, unpack
 
 if TYPE_CHECKING:
-    from train.data.builder import ArchiveBuilder
+    from .published.builder import ArchiveBuilder
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ DIGESTS = "archives.json"  # beside the versions of a set: file -> SHA-256
 
 def builder_class(name: str) -> type["ArchiveBuilder"]:
     """The builder of one of NAMES. Imported here, since TFDS takes a second."""
-    from train.data.cifar import Cifar10, Cifar100
-    from train.data.pet import OxfordIiitPet
-    from train.data.plantdoc import CroppedPlantdoc
+    from .published.cifar import Cifar10, Cifar100
+    from .published.pet import OxfordIiitPet
+    from .published.plantdoc import CroppedPlantdoc
 
     builders = (Cifar10, Cifar100, CroppedPlantdoc, OxfordIiitPet)
     return {builder.name: builder for builder in builders}[name]

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from gpwjax.pictures import read_image
-from train.config import RunError
-from train.data.prepare import INCOMPLETE
-from train.data.source import Source, consecutive, digest_of
+
+from ..config import RunError
+from .prepare import INCOMPLETE
+from .source import Source, consecutive, digest_of
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 PADDED = ("oxford_iiit_pet",)  # to a square, as the paper did (Section 4)

@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from gpwjax import captions
-from train.augment import as_input, augment
-from train.config import Config
-from train.data import Dataset
+
+from ..augment import as_input, augment
+from ..config import Config
+from . import Dataset
 
 SAMPLES = 4  # of each class
 CELL = 96  # pixels of an image on the sheet

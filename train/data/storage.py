@@ -4,8 +4,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from train.data.cache import cache_dir
-from train.data.prepared import list_prepared, versions
+from .cache import cache_dir
+from .prepared import list_prepared, versions
 
 
 def listing(data_dir: Path) -> str:

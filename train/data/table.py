@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from gpwjax.pictures import read_image
-from train.config import RunError
-from train.data.locate import Locator
-from train.data.names import SAME_CLASS, class_key, plain, printable, shown, split_named
-from train.data.source import Source, consecutive, digest_of, file_stamp
+
+from ..config import RunError
+from .locate import Locator
+from .names import SAME_CLASS, class_key, plain, printable, shown, split_named
+from .source import Source, consecutive, digest_of, file_stamp
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""python -m train.report: builds the report of a run, or of several side by side."""
+"""`gpwjax report`: builds the report of a run, or of several side by side."""
 
 import argparse
 import sys
@@ -7,18 +7,21 @@ from pathlib import Path
 
 from gpwjax.output import run_program
 from gpwjax.places import user_path
-from train.config import RunError
-from train.runtime import start_logging
+
+from ..config import RunError
+from ..process.runtime import start_logging
 
 
-def main() -> int:
+def main(
+    args: Sequence[str] | None = None, prog: str = "python -m train.report"
+) -> int:
     """Runs the program; the exit status."""
-    options = read_args(sys.argv[1:])
+    options = read_args(sys.argv[1:] if args is None else args, prog)
     start_logging()
     try:
         # Imported here, since all that it needs takes seconds.
-        from train.drawings import draw_pictures_of
-        from train.report.build import build_report, build_reports
+        from .build import build_report, build_reports
+        from .drawings import draw_pictures_of
 
         for folder in options.runs:
             draw_pictures_of(folder)
@@ -33,10 +36,10 @@ def main() -> int:
     return 0
 
 
-def read_args(args: Sequence[str]) -> argparse.Namespace:
+def read_args(args: Sequence[str], prog: str = "gpwjax report") -> argparse.Namespace:
     """What the arguments ask for. Wrong ones end the program, status 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.report",
+        prog=prog,
         description="Builds the report of a run again, or one page with several runs "
         "side by side: an HTML file that needs nothing else. The data set is not "
         "needed.",
@@ -47,7 +50,7 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
         type=user_path,
         nargs="+",
         metavar="RUN",
-        help="a run folder of python -m train, or the folder of --seeds, which stands "
+        help="a run folder of gpwjax train, or the folder of --seeds, which stands "
         "for all its runs",
     )
     parser.add_argument(

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from train.report.render import Table
-from train.report.runs import RunFiles
-from train.score_report import HEADING, class_cells
-from train.scores import class_table, confusions, seen_classes
+from ..evaluate.evaluation import HEADING, class_cells
+from ..evaluate.scores import class_table, confusions, seen_classes
+from .render import Table
+from .runs import RunFiles
 
 MAX_CLASSES = 40  # in a confusion matrix
 # In the list of them, beside a matrix and without one.
@@ -25,7 +25,7 @@ def missing(run: RunFiles) -> str | None:
     return (
         "The code of this run did not write predictions.csv and classes.csv yet, which "
         "the confusion matrix, the table of classes and the mistakes are made of. "
-        "python -m train.evaluate makes tables and a picture of them."
+        "gpwjax evaluate makes tables and a picture of them."
     )
 
 

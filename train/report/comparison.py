@@ -7,14 +7,14 @@ from urllib.parse import quote
 
 import numpy as np
 
-from train.report.curves import total_seconds
-from train.report.groups import Groups, group, on_data
-from train.report.page import best_epoch, data_name, devices, test_interval
-from train.report.paper import rows_of_data
-from train.report.plots import Plot, Series, line_plot, scatter_plot
-from train.report.render import Table, duration, percent, render
-from train.report.runs import RunFiles
-from train.scores import half_interval
+from ..evaluate.scores import half_interval
+from .curves import total_seconds
+from .groups import Groups, group, on_data
+from .page import best_epoch, data_name, devices, test_interval
+from .paper import rows_of_data
+from .plots import Plot, Series, line_plot, scatter_plot
+from .render import Table, duration, percent, render
+from .runs import RunFiles
 
 RUNS = (
     *("run", "test accuracy", "95% interval", "validation accuracy", "parameters"),

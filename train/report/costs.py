@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from train.report.runs import RunFiles
+from .runs import RunFiles
 
 
 def costs(run: RunFiles) -> dict[str, Any] | None:

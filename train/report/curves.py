@@ -5,10 +5,10 @@ from statistics import median
 
 import numpy as np
 
-from train.report.paper import PaperRow, paper_curves
-from train.report.plots import Plot, Series, line_plot
-from train.report.render import Table, duration, number
-from train.report.runs import RunFiles
+from .paper import PaperRow, paper_curves
+from .plots import Plot, Series, line_plot
+from .render import Table, duration, number
+from .runs import RunFiles
 
 # In metrics.csv, before the authors' column, and in words.
 SPLITS = (("train", "", "training"), ("val", "val_", "validation"))

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from train.report.page import data_name
-from train.report.runs import RunFiles
-from train.run_folder import flatten
+from ..config import flatten
+from .page import data_name
+from .runs import RunFiles
 
 Groups = dict[str, list[RunFiles]]  # name of a configuration -> its runs
 

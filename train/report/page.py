@@ -2,29 +2,29 @@
 
 from typing import Any
 
-from train.data.report import shown_weights
-from train.report.answers import (
+from ..config import flatten
+from ..data.remarks import shown_weights
+from ..evaluate.scores import wilson_interval
+from ..validation import best_row
+from .answers import (
     classes_table,
     confusion_matrix,
     confusion_table,
     missing,
     mistakes,
 )
-from train.report.command import command_of
-from train.report.costs import costs
-from train.report.curves import (
+from .command import command_of
+from .costs import costs
+from .curves import (
     curves,
     epoch_table,
     speed_plot,
     speed_table,
     total_seconds,
 )
-from train.report.paper import PaperRow, paper_notes, paper_row
-from train.report.render import Table, duration, percent, render
-from train.report.runs import RunFiles
-from train.run_folder import flatten
-from train.scores import wilson_interval
-from train.validation import best_row
+from .paper import PaperRow, paper_notes, paper_row
+from .render import Table, duration, percent, render
+from .runs import RunFiles
 
 
 def run_page(run: RunFiles) -> str:

@@ -4,8 +4,8 @@ import csv
 from functools import cache
 from pathlib import Path
 
-from train.config import Config
-from train.presets import RECIPES, paper_rows, presets
+from ..config import Config
+from ..presets import RECIPES, paper_rows, presets
 
 HISTORIES = Path(__file__).parents[1] / "paper_histories.csv"
 KEY = ("dataset", "model", "channels_per_group", "input")

@@ -20,8 +20,8 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from train.config import RunError
-from train.progress import progress_bar
+from ...config import RunError
+from ...process.progress import progress_bar
 
 CONNECT_SECONDS = 8.0
 CHUNK = 1 << 20

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 import tensorflow_datasets as tfds
 
-from train.config import RunError
-from train.data.archives import Archive
-from train.progress import progress_bar
+from ...config import RunError
+from ...process.progress import progress_bar
+from .archives import Archive
 
 
 class Info(tfds.core.DatasetInfo):

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from train.config import Config, RunError
-from train.meeting import meet, parse
+from ..config import Config, RunError
+from . import PROGRAM
+from .meeting import meet, parse
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ def connect(config: Config) -> None:
             "--coordinator, --hosts and --host-id must"
         ) from error
     if not is_first():
-        logging.getLogger("train").setLevel(logging.WARNING)
+        logging.getLogger(PROGRAM).setLevel(logging.WARNING)
         os.environ["TQDM_DISABLE"] = "1"
     log.info("%d hosts, %d devices", jax.process_count(), jax.device_count())
 

@@ -3,17 +3,23 @@
 import logging
 import sys
 
-from train.config import RunError
+from ..config import RunError
+from . import PROGRAM
+
+log = logging.getLogger(__name__)
 
 
 def start_logging() -> None:
     """Prints what the programs of train/ say, and only warnings of all else."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
-    logging.getLogger("train").setLevel(logging.INFO)
+    logging.getLogger(PROGRAM).setLevel(logging.INFO)
 
 
-def start_jax() -> None:
-    """As `gpwjax.devices.start_jax`.
+def start_jax() -> str:
+    """As `gpwjax.devices.start_jax`; warns of devices that it does not use.
+
+    Returns:
+      The number and the kind of the devices.
 
     Raises:
       RunError: there are no devices.
@@ -29,3 +35,6 @@ def start_jax() -> None:
         devices.start_jax()
     except devices.NoDevicesError as error:
         raise RunError(str(error)) from error
+    if unused := devices.unused_accelerator():
+        log.warning(unused)
+    return devices.described()

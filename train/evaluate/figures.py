@@ -10,7 +10,7 @@ import numpy as np
 
 from gpwjax.canvas import Axes, AxesImage, Figure, drawable, own_settings
 from gpwjax.captions import shortened
-from train.run_folder import write_bytes
+from gpwjax.files import write_bytes
 
 USUAL_NAME = 6  # width of a class's name for which there is always room
 MAX_NUMBERS = 40  # classes up to which a confusion matrix shows its numbers

@@ -16,9 +16,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from gpwjax.pictures import UnreadableImageError, read_image
-from train.config import RunError
-from train.data.archives import Archive
-from train.data.builder import ArchiveBuilder
+
+from ...config import RunError
+from .archives import Archive
+from .builder import ArchiveBuilder
 
 REPOSITORY = "https://github.com/pratikkayal/PlantDoc-Object-Detection-Dataset"
 COLUMNS = ("filename", "class", "xmin", "ymin", "xmax", "ymax")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from train.data import Dataset
+from . import Dataset
 
 SHOWN = 20  # classes in a line, at most
 RATIO = 3  # of the largest class to the smallest, from which it is worth a line

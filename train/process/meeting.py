@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 
-from train.config import RunError
+from ..config import RunError
 
 SECONDS = 60  # in which all must come
 GREETING = "gpwjax"  # the first word of what a host says, and of what it hears

@@ -14,9 +14,10 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from gpwjax.pictures import UnreadableImageError, read_image
-from train.config import RunError
-from train.data.archives import Archive
-from train.data.builder import ArchiveBuilder
+
+from ...config import RunError
+from .archives import Archive
+from .builder import ArchiveBuilder
 
 URL = "https://thor.robots.ox.ac.uk/~vgg/data/pets"
 # In the order of the class numbers in the lists.

@@ -10,20 +10,21 @@ from typing import Any
 import numpy as np
 
 from gpwjax.canvas import Axes, Figure, drawable, own_settings
-from train.figures import confusion_inches, draw_confusion, save
-from train.run_folder import write_text
-from train.scores import (
+from gpwjax.files import write_text
+
+from .answers import Answers
+from .figures import confusion_inches, draw_confusion, save
+from .files import write_answers
+from .scores import (
     BINS,
     TOP,
-    Answers,
-    Row,
     calibration_table,
     class_table,
     confusions,
     seen_classes,
     summary,
 )
-from train.tables import write_rows, write_table
+from .tables import Row
 
 HEADING = ("class", "images", "recall", "95% interval", "precision", "F1")
 MAX_ROWS = 40  # of the table of classes in the text; the file has all
@@ -33,19 +34,17 @@ PARTS = {"train": "training ", "val": "validation ", "test": "test ", "all": ""}
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Evaluation:
     """Answers to the images of a part of a data set, and all that is said of them.
 
     Attributes:
-      answers: to the images.
-      indices: (N,) numbers of the images in the data set.
+      answers: to the images, with logits.
       data: name of the data set.
       part: "train", "val", "test", or "all" for all of them.
       about: how the answers came about, for the summary.
     """
 
     answers: Answers
-    indices: np.ndarray
     data: str
     part: str
     about: dict[str, Any]
@@ -111,36 +110,13 @@ class Report:
 
     def write(self, folder: Path) -> None:
         """Writes all files, the picture last."""
-        answers = self.answers
-        write_table(folder / "classes.csv", class_table(answers))
-        write_table(folder / "calibration.csv", calibration_table(answers))
-        write_table(folder / "predictions.csv", self._predictions())
-        write_rows(
-            folder / "confusion.csv",
-            [
-                ("true", *answers.classes),
-                *zip(answers.classes, *answers.confusion.T, strict=True),
-            ],
-        )
+        write_answers(folder, self.answers)
         about = {"data": self.data, "part": self.part, **self.summary, **self.about}
         write_text(
             folder / "summary.json", json.dumps(about, indent=2, allow_nan=False)
         )
-        with own_settings(names=[*answers.classes, self.data]):
+        with own_settings(names=[*self.answers.classes, self.data]):
             save(self.draw(), folder / "evaluation.png")
-
-    def _predictions(self) -> list[Row]:
-        names, answers = self.answers.classes, self.answers
-        columns = (self.indices, answers.labels, answers.predicted, answers.confidence)
-        return [
-            {
-                "index": index,
-                "true": names[label],
-                "predicted": names[predicted],
-                "probability": float(probability),
-            }
-            for index, label, predicted, probability in zip(*columns, strict=True)
-        ]
 
     def draw(self) -> Figure:
         """The confusion matrix with each class's recall, and the calibration; inside

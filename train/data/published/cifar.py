@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from train.config import RunError
-from train.data.archives import Archive
-from train.data.builder import ArchiveBuilder
+from ...config import RunError
+from .archives import Archive
+from .builder import ArchiveBuilder
 
 SIZE = 32
 URL = "https://www.cs.toronto.edu/~kriz"

@@ -1,0 +1,1 @@
+"""The official archives of published data sets, and what to prepare of them."""

@@ -1,0 +1,1 @@
+"""How good a trained net is: its answers, scores, tables and figures."""
