@@ -39,6 +39,7 @@ from train.config import Config, RunError
 from train.data import load_dataset
 
 SMALL = ("efficientnet_b0", "densenet_bc_l100")  # measured at 32 pixels
+FOR_32_PIXELS = ("densenet_bc_l100", "convmixer_256_8")
 SEEDS = 3
 PICTURES = 5_000  # of CIFAR-10's training images
 # `any` has the parameters of `divisible` at 16 channels, where all its groups are even,
@@ -91,7 +92,7 @@ def count_table() -> Iterator[str]:
     yield "|---" * (2 + len(SCHEMES)) + "|"
     for name in gpwjax.list_models():
         channels = CHANNELS.get(name, 16)
-        size = 32 if name == "densenet_bc_l100" else 224
+        size = 32 if name in FOR_32_PIXELS else 224
         cells = []
         for scheme in SCHEMES:
             model = gpwjax.create_model(name, CLASSES, channels, scheme=scheme)

@@ -304,8 +304,12 @@ def test_summary_names_the_scheme_and_counts_its_layers(capsys):
     text = capsys.readouterr().out
     assert "min_channels 16, scheme any, 10 classes" in text
     assert "623,226" in text
-    expand = next(line for line in text.splitlines() if "block1/expand/K" in line)
-    assert expand.split()[1:7] == ["GroupedPointwise", "32x32x16", "->", "32x32x96"]
+    expand = next(line for line in text.splitlines() if "block2/expand/K" in line)
+    # 24 channels in 2 groups of 16, at 31 * 31 positions.
+    assert expand.split()[1:8] == [
+        *("UnevenPointwise", "31x31x24", "->", "31x31x144"),
+        *("2", "2,304", "2,214,144"),
+    ]
 
 
 def test_runs_and_their_folders_name_the_scheme():
