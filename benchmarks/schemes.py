@@ -39,7 +39,7 @@ from train.config import Config, RunError
 from train.data import load_dataset
 
 SMALL = ("efficientnet_b0", "densenet_bc_l100")  # measured at 32 pixels
-FOR_32_PIXELS = ("densenet_bc_l100", "convmixer_256_8")
+FOR_32_PIXELS = ("densenet_bc_l100", "convmixer")
 SEEDS = 3
 PICTURES = 5_000  # of CIFAR-10's training images
 # `any` has the parameters of `divisible` at 16 channels, where all its groups are even,
