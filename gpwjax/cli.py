@@ -48,11 +48,8 @@ def main(args: Sequence[str] | None = None) -> int:
 
 
 def run(args: Sequence[str] | None) -> int:
-    args = sys.argv[1:] if args is None else args
+    options = parser().parse_args(args)
     try:
-        if args and args[0] in training.PROGRAMS:
-            return training.run(args[0], args[1:])
-        options = parser().parse_args(args)
         for text in options.command(options):
             print(text, flush=True)
             if lost_text() is not None:

@@ -4,11 +4,14 @@ folder `train` beside `gpwjax`."""
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+
+from gpwjax.output import run_program
 
 if TYPE_CHECKING:
     from gpwjax.inference import Classifier
@@ -28,14 +31,19 @@ class NoTrainingError(Exception):
     """The training program, or what it needs, is not installed; shown as one line."""
 
 
-def run(command: str, args: Sequence[str]) -> int:
-    """Runs a program of PROGRAMS; its exit status.
+def main(command: str, args: Sequence[str]) -> int:
+    """Runs a program of PROGRAMS; its exit status, or 1 after a line on stderr that
+    says why there is none."""
+    return run_program(partial(run, command, args))
 
-    Raises:
-      NoTrainingError: it, or what it needs, is not installed.
-    """
-    name = "__main__" if command == "train" else f"{command}.__main__"
-    return module(name).main(args, f"gpwjax {command}")
+
+def run(command: str, args: Sequence[str]) -> int:
+    try:
+        program = module("__main__" if command == "train" else f"{command}.__main__")
+    except NoTrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return program.main(args, f"gpwjax {command}")
 
 
 def unfinished_net(folder: Path) -> "Classifier":

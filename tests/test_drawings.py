@@ -60,7 +60,7 @@ def test_what_cannot_be_drawn_costs_neither_the_run_nor_the_other_pictures(
 
     run = make_run(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(drawings, "plot_curves", fail)
+        patch.setattr(drawings, "line_picture", fail)
         drawings.draw_missing(run, load)
     reasons = {"curves.png": "no font", "heatmaps.png": "there is no data set"}
     for message, (name, reason) in zip(caplog.messages, reasons.items(), strict=True):

@@ -21,6 +21,7 @@ from PIL import Image
 
 import gpwjax
 import train.evaluate.__main__
+import train.evaluate.picture
 import train.evaluate.program
 from gpwjax.models import MODELS
 from train.config import Config
@@ -94,7 +95,7 @@ class Blank:
 @pytest.fixture
 def undrawn(monkeypatch) -> None:
     """Saves the time that the picture takes."""
-    monkeypatch.setattr(train.evaluate.program.Evaluation, "draw", lambda _: Blank())
+    monkeypatch.setattr(train.evaluate.picture, "draw", lambda _: Blank())
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from tqdm import tqdm
 from .batches import evaluation_batches, few_ahead, placements, training_batches
 from .checkpoints import Checkpoints
 from .config import Config, RunError
-from .data import load_dataset
+from .data import Dataset, load_dataset
 from .origin import (
     check_origin,
     check_run_folder,
@@ -23,7 +24,6 @@ from .origin import (
 from .process.hosts import first_host_first, is_first, largest
 from .process.progress import progress_bar
 from .process.stop import Stopped, StopRequest
-from .report.drawings import draw_missing
 from .results import epoch_row, log_epoch, test_and_write
 from .run import Run
 from .run_folder import (
@@ -61,8 +61,7 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
         if not is_at_same_place(config):
             check_origin(folder, load_dataset(config))
         log.info("the run in %s is finished", folder)
-        if is_first():
-            draw_missing(folder, partial(load_dataset, config))
+        draw_missing(folder, partial(load_dataset, config))
         return read_json(folder / RESULT)
     run = start(config)
     if is_first():
@@ -72,6 +71,14 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
             check_origin(folder, run.dataset)
         log_dataset(run)
         return train_and_test(run, stop)
+
+
+def draw_missing(folder: Path, load: Callable[[], Dataset]) -> None:
+    """As `report.drawings.draw_missing`; of several hosts the first one draws."""
+    if is_first():
+        from .report import drawings  # takes a second, which a start should not
+
+        drawings.draw_missing(folder, load)
 
 
 def train_and_test(run: Run, stop: StopRequest) -> dict[str, Any]:
@@ -84,8 +91,7 @@ def train_and_test(run: Run, stop: StopRequest) -> dict[str, Any]:
             del state  # its memory is for the test
             best_state, best = checkpoints.restore_best()
             result = test_and_write(run, best_state.tested_variables, rows, best)
-            if is_first():
-                draw_missing(run.folder, lambda: run.dataset)
+            draw_missing(run.folder, lambda: run.dataset)
             events.pictures(rows[-1]["step"])
             return result
 

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
+
 import gpwjax
 from gpwjax.files import remove_unfinished, write_text
 
@@ -157,6 +159,8 @@ def check_origin(folder: Path, dataset: Dataset) -> None:
         "code": code_digest(),
         "commit": commit_of("gpwjax", "train"),
         "versions": {name: version(name) for name in PACKAGES},
+        "device": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
         "net": about_net(dataset),
     }
     before = read_origin(folder)

@@ -15,7 +15,6 @@ from .loop import fit
 from .origin import check_run_folder
 from .process.hosts import is_first, largest
 from .process.stop import Stopped, StopRequest
-from .report.build import build_report
 from .run_folder import SEEDS, of_seed
 
 log = logging.getLogger(__name__)
@@ -51,6 +50,8 @@ def fit_seeds(config: Config, stop: StopRequest) -> str:
     text = "".join(",".join(map(str, line)) + "\n" for line in lines)
     if is_first():
         write_text(config.folder / SEEDS, text)
+        from .report.build import build_report  # takes a second
+
         build_report(config.folder)
     return show(lines)
 

@@ -14,11 +14,12 @@ from PIL import Image
 
 import gpwjax
 from gpwjax import explain
+from gpwjax.canvas import own_settings
 from gpwjax.files import replacing, write_bytes
 
 from ..data import Dataset, load_dataset
 from ..evaluate.answers import Answers
-from ..evaluate.figures import plot_confusion, plot_curves
+from ..evaluate.figures import plot_confusion, save
 from ..evaluate.files import read_answers
 from ..origin import with_own_data
 from ..run_folder import (
@@ -34,6 +35,8 @@ from ..run_folder import (
     read_metrics,
 )
 from .build import build_report
+from .curves import curves
+from .plots import line_picture
 from .runs import read_result, runs_of_seeds
 
 log = logging.getLogger(__name__)
@@ -97,7 +100,8 @@ def try_to_draw(file: Path, draw: Callable[[], object]) -> bool:
 
 def draw_curves(folder: Path) -> None:
     best = read_result(folder)["best_epoch"]
-    plot_curves(read_metrics(folder), best, folder / CURVES)
+    with own_settings():
+        save(line_picture(curves(read_metrics(folder)), best), folder / CURVES)
 
 
 def draw_confusion(folder: Path) -> None:
