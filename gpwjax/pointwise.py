@@ -173,7 +173,8 @@ class UnevenPointwise(GroupedPointwise, kw_only=True):
 
     Group g reads the channels [g * inputs, (g + 1) * inputs), which after the last one
     go on with the first, and writes features // groups features. The first features %
-    groups groups write one more; these features come last.
+    groups groups write one more; these features come last. (The paper's code has two
+    convolutions with a norm each, which for batch normalisation is the same.)
 
     The kernel has shape (inputs, features).
 
@@ -285,14 +286,15 @@ class Pointwise(nn.Module):
     def without_divisibility(
         self, x: jax.Array, cin: int, f: int, ch: int
     ) -> jax.Array:
-        grouped = uneven(cin, f, ch)
+        grouped = uneven_convolution(cin, f, ch)
         if grouped is DENSE or not (cin > 2 * ch or f > cin > ch):
             return self.convolve(DENSE, x, "K")
         k = self.convolve(grouped, x, "K")
         if cin < f:
             return k
         step = max(1, f // ch)  # of the interleave
-        return add(self.convolve(uneven(f, f, ch), k, "L", before=step), k)
+        grouped = uneven_convolution(f, f, ch)
+        return add(self.convolve(grouped, k, "L", before=step), k)
 
     def parallel(self, x: jax.Array, cin: int, f: int, ch: int) -> jax.Array:
         groups = num_groups(cin, f, ch)
@@ -333,8 +335,8 @@ class Pointwise(nn.Module):
 DENSE = partial(GroupedPointwise, groups=1)
 
 
-def uneven(cin: int, f: int, ch: int) -> Callable[..., nn.Module]:
-    """Makes a convolution of the scheme `any`."""
+def uneven_convolution(cin: int, f: int, ch: int) -> Callable[..., nn.Module]:
+    """What makes a convolution of the scheme `any`, of cin channels."""
     groups, inputs = uneven_groups(cin, f, ch)
     if groups == 1:
         return DENSE

@@ -53,7 +53,7 @@ LAYERS = {
     "of means": (Pointwise(24, 4, None, swish, True, axis=0), (16, 3, 1, 1)),
     "any": (scheme("any", 11), (11, 3, 5, 4)),
     "any, of vectors": (Pointwise(9, 2, None, swish, True, scheme="any"), (3, 13)),
-    "parallel": (scheme("parallel", 16), (24, 3, 5, 4)),
+    "parallel": (scheme("parallel", 24), (32, 3, 5, 4)),
     "parallel, few groups": (scheme("parallel", 24), (16, 3, 5, 4)),
     "depthwise": (Depthwise(3, 1, ((1, 1), (1, 1))), (6, 3, 5, 4)),
     "depthwise, wide": (Depthwise(3, **SIZES), (40, 2, 6, 6)),
