@@ -20,6 +20,7 @@ from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures
 from gpwjax.pictures import UnreadableImageError, read_image
 from gpwjax.places import CONFIG, WEIGHTS, user_path
+from gpwjax.schemes import PAPERS, SCHEMES
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63
 TOP = 5  # classes that `predict` shows
@@ -121,6 +122,12 @@ def add_summary_arguments(command: argparse.ArgumentParser) -> None:
         metavar="INT|none",
         help="least input channels of a group in the pointwise convolutions; none: the "
         "dense net (default: %(default)s)",
+    )
+    add(
+        "--scheme",
+        choices=SCHEMES,
+        default=PAPERS,
+        help="how the pointwise convolutions are grouped (default: %(default)s)",
     )
     number = partial(add, type=positive, metavar="INT")
     number(
@@ -282,6 +289,7 @@ def summarize(options: argparse.Namespace) -> Iterator[str]:
             options.min_channels,
             options.image_size,
             options.small_images,
+            options.scheme,
         )
     except ValueError as error:
         raise CommandError(error) from error

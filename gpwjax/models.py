@@ -36,10 +36,10 @@ def create_model(name: str, *args: Any, **options: Any) -> Net:
     Args:
       name: one of `list_models()`.
       *args, **options: the attributes of `gpwjax.net.Net`, in their order or by name:
-        classes, min_channels, small_images, dtype, batch_norm_momentum, remat.
+        classes, min_channels, small_images, dtype, batch_norm_momentum, remat, scheme.
 
     Raises:
-      ValueError: the name is unknown, or a number is less than 1.
+      ValueError: the name or the scheme is unknown, or a number is less than 1.
     """
     if name not in MODELS:
         raise ValueError(

@@ -20,6 +20,7 @@ from gpwjax.ops.depthwise import Depthwise
 from gpwjax.ops.pooling import global_average
 from gpwjax.ops.remat import rematerialised
 from gpwjax.pointwise import Pointwise
+from gpwjax.schemes import PAPERS, check_scheme
 
 Make = Callable[..., nn.Module]
 
@@ -80,12 +81,14 @@ class Net(nn.Module):
         float32 whatever it is. None: float32.
       batch_norm_momentum: decay of the running statistics; None: the paper's.
       remat: whether training saves memory: computes each block again for its gradient.
+      scheme: of the grouped pointwise convolutions, "divisible", "any" or "parallel";
+        see `gpwjax.pointwise`. A dense net has none.
       stages: the net's table; a row has the number of its `blocks` and the `stride` of
         the first of them.
 
     Raises:
-      ValueError: `classes` or `min_channels` is less than 1, or the images are not
-        (N, H, W, C) floats of at least `min_size` pixels.
+      ValueError: `classes` or `min_channels` is less than 1, there is no such scheme,
+        or the images are not (N, H, W, C) floats of at least `min_size` pixels.
     """
 
     classes: int
@@ -94,6 +97,7 @@ class Net(nn.Module):
     dtype: Any = None
     batch_norm_momentum: float | None = None
     remat: bool = False
+    scheme: str = PAPERS
     stages: tuple[Any, ...] = ()
 
     block: ClassVar[type[nn.Module]]  # called with Layers and its `settings`
@@ -105,6 +109,7 @@ class Net(nn.Module):
         check_positive("classes", self.classes)
         if self.min_channels is not None:
             check_positive("min_channels", self.min_channels)
+        check_scheme(self.scheme)
         if self.dtype is not None:
             self.dtype = jnp.dtype(self.dtype)  # so that equal settings are equal nets
         super().__post_init__()
@@ -179,6 +184,7 @@ class Net(nn.Module):
                 norm=norm,
                 dtype=self.dtype,
                 axis=0,
+                scheme=self.scheme,
             ),
             norm=norm,
             grouped=self.min_channels is not None,
@@ -208,6 +214,11 @@ class Net(nn.Module):
         """Of the stem, and of the first block of each stage."""
         strides = [self.stem_stride, *(row.stride for row in self.stages)]
         return small_image_strides(strides, self.small_images)
+
+    @property
+    def has_later_scheme(self) -> bool:
+        """Whether the net is grouped, and by another scheme than the paper's."""
+        return self.min_channels is not None and self.scheme != PAPERS
 
     @property
     def min_size(self) -> int:

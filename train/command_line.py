@@ -21,8 +21,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("range_16_bit", "archive", "archive_digest"),
     ),
     "net": (
-        *("model", "min_channels", "small_images", "init", "freeze", "dtype"),
-        *("remat", "matmul_precision", "batch_norm_momentum"),
+        *("model", "min_channels", "scheme", "small_images", "init", "freeze"),
+        *("dtype", "remat", "matmul_precision", "batch_norm_momentum"),
     ),
     "recipe": (
         *("recipe", "preset", "epochs", "batch_size", "lr", "class_weights"),

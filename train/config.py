@@ -10,6 +10,7 @@ import tyro
 
 from gpwjax.deep_pictures import is_range
 from gpwjax.places import user_path
+from gpwjax.schemes import PAPERS, SCHEMES, Scheme
 
 
 class RunError(Exception):
@@ -158,6 +159,9 @@ class Config:
     """Net: one of gpwjax.list_models()."""
     min_channels: MinChannels = 16
     """Least input channels of a group in the pointwise convolutions; none: dense."""
+    scheme: Scheme = PAPERS
+    """How the pointwise convolutions are grouped: the paper's, or one of the authors'
+    later schemes."""
     image_size: Auto = 224
     """Height and width of the images that the net sees, pixels; auto: as most pictures
     have, up to 224."""
@@ -269,6 +273,8 @@ class Config:
         if self.min_channels is not None:
             rule = "at least 1, or none for the dense net"
             check(self.min_channels >= 1, "min_channels", self.min_channels, rule)
+        rule = f"one of {', '.join(SCHEMES)}"
+        check(self.scheme in SCHEMES, "scheme", self.scheme, rule)
         if self.batch_norm_momentum is not None:
             check_share("batch_norm_momentum", self.batch_norm_momentum)
         for name in ("lr", "teacher_temperature"):
@@ -296,6 +302,9 @@ class Config:
             value, rule = getattr(self, name), "left out without --teacher"
             is_default = value == getattr(Config, name)
             check(is_default or self.teacher is not None, name, value, rule)
+        if self.scheme != PAPERS:
+            rule = "left out with --min-channels none, the dense net"
+            check(self.min_channels is not None, "scheme", self.scheme, rule)
         if self.weight_decay is not None:
             check_at_least_0("weight_decay", self.weight_decay)
             rule = f"left out with --optimizer {self.optimizer}, which has none"
@@ -328,8 +337,11 @@ class Config:
 
     @property
     def variant(self) -> str:
-        """The paper's name of the variant: dense, 16ch, ..."""
-        return "dense" if self.min_channels is None else f"{self.min_channels}ch"
+        """The paper's name of the variant: dense, 16ch, ..., or 16ch-any."""
+        if self.min_channels is None:
+            return "dense"
+        channels = f"{self.min_channels}ch"
+        return channels if self.scheme == PAPERS else f"{channels}-{self.scheme}"
 
     @property
     def first_best(self) -> int:

@@ -87,6 +87,7 @@ def make_model(config: Config, classes: int) -> nn.Module:
         None if config.dtype == "float32" else config.dtype,
         config.batch_norm_momentum,
         config.remat,
+        config.scheme,
     )
 
 

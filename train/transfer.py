@@ -55,6 +55,8 @@ def check_same_net(source: gpwjax.Classifier, config: Config) -> None:
         "model": (name, config.model),
         "min-channels": (model.min_channels, config.min_channels),
     }
+    if config.min_channels is not None:
+        settings["scheme"] = model.scheme, config.scheme
     if config.small_images is not None:
         settings["small-images"] = model.small_images, config.small_images
     differences = [
