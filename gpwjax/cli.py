@@ -15,7 +15,7 @@ import gpwjax
 from gpwjax import explain, export, predict, summary, trained, training
 from gpwjax.devices import NoDevicesError, start_jax
 from gpwjax.export import web
-from gpwjax.inference import NOT_FINITE, NotFiniteError
+from gpwjax.inference import NOT_FINITE, NotFiniteError, value_range
 from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures
 from gpwjax.pictures import UnreadableImageError, read_image
@@ -337,10 +337,11 @@ def draw_maps(options: argparse.Namespace) -> Iterator[str]:
         )
     classifier = load_net(options.weights)
     number = class_number(options.class_name, classifier.classes)
+    values = value_range(classifier.metadata)
     rows, unread = [], []
     for file in files:
         try:
-            image = read_image(file)
+            image = read_image(file, values=values)
             rows.append(explain.draw(classifier, image, str(file), number))
         except (UnreadableImageError, NotFiniteError) as error:
             reason = NOT_FINITE if isinstance(error, NotFiniteError) else str(error)

@@ -11,6 +11,7 @@ from flax import linen as nn
 from PIL import Image
 
 from gpwjax import trained, weights
+from gpwjax.deep_pictures import FULL_RANGE, Range
 from gpwjax.pieces import in_pieces
 
 BATCH_SIZE = 64
@@ -93,6 +94,12 @@ class Classifier:
 def stored_size(metadata: dict[str, Any]) -> int:
     """Height and width of a net's images before they are brought to `image_size`."""
     return metadata.get("stored_size", metadata["image_size"])
+
+
+def value_range(metadata: dict[str, Any]) -> Range:
+    """The values that are black and white in a net's pictures of 16 bits."""
+    low, high = metadata.get("range_16_bit", FULL_RANGE)
+    return low, high
 
 
 def load(net: str | os.PathLike) -> Classifier:

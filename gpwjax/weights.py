@@ -19,6 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from gpwjax.deep_pictures import FULL_RANGE, is_range
 from gpwjax.files import replacing
 from gpwjax.models import create_model, list_models
 from gpwjax.net import OPTIONS, Net
@@ -69,7 +70,8 @@ def save(
       **metadata: more about the net, of JSON types. `stored_size` says that images
         were shrunk to that size before they were enlarged to `image_size`, `pad`
         that they got black bars to become squares, `resize` how they were shrunk,
-        "bilinear" or "nearest".
+        "bilinear" or "nearest", `range_16_bit` which two values of 16-bit pictures were
+        black and white.
 
     Raises:
       ValueError: the model does not come from `create_model`, the variables are not
@@ -178,6 +180,12 @@ def check_metadata(about: Any) -> None:
             raise ValueError(
                 f"{name} must be an integer from 1 to {MAX_SIZE}, got {value!r:.200}"
             )
+    values = about.get("range_16_bit", list(FULL_RANGE))
+    if not is_range(values):
+        raise ValueError(
+            f"range_16_bit must be two rising integers from 0 to {FULL_RANGE[1]}, got "
+            f"{values!r:.200}"
+        )
     for name, value, choices in (
         ("dtype", settings.get("dtype"), (None, "float32", "bfloat16", "float16")),
         ("pad", about.get("pad", False), (False, True)),

@@ -91,7 +91,7 @@ def main(out: Path, folder: Path, first: int, last: int) -> None:
         metrics = validate(run, state)
         images = run.dataset.images[:UNEVEN]
         evaluated = partial(eval_step, run.model, state.tested_variables)
-        logits = evaluated(images, settings=EvalSettings(8, 8))
+        logits = evaluated(images, None, settings=EvalSettings(8, 8))
         found["trained"] = [state.metrics.images, state.metrics.correct]
         found |= {"evaluated": list(metrics.values()), "predicted": logits.argmax(-1)}
     np.savez(out, **{name: np.asarray(value) for name, value in found.items()})

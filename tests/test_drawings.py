@@ -1,5 +1,6 @@
 """The pictures of a finished run."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -72,3 +73,14 @@ def test_what_cannot_be_drawn_costs_neither_the_run_nor_the_other_pictures(
     assert (run / "curves.png").is_file()
     assert (run / "report.html").stat().st_mtime_ns > report
     assert len(caplog.messages) == 1
+
+
+def test_data_at_a_relative_path_are_found_from_elsewhere(tmp_path, monkeypatch):
+    run, place = make_run(tmp_path / "run"), tmp_path / "cats"
+    place.mkdir()
+    (run / "origin.json").write_text(json.dumps({"place": str(place)}))
+    (run / "heatmaps.png").unlink(missing_ok=True)
+    asked = []
+    monkeypatch.setattr(drawings, "load_dataset", asked.append)
+    drawings.draw_pictures_of(run)
+    assert [config.data for config in asked] == [str(place)]

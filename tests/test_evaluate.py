@@ -472,7 +472,7 @@ def test_as_a_program_of_its_own(tmp_path):
         check=False,
     )
     assert process.returncode == 1
-    assert process.stderr.startswith(f"error: {tmp_path} holds no model.safetensors")
+    assert process.stderr.startswith(f"error: {tmp_path} is no run folder")
     assert len(process.stderr.splitlines()) == 1
 
 

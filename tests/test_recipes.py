@@ -17,7 +17,10 @@ from train.recipes import described, norm_momentum, settled
 
 
 def dataset(images: int, image_size: int = 32) -> SimpleNamespace:
-    return SimpleNamespace(train=np.arange(images), image_size=image_size)
+    values = (0, 65535)
+    return SimpleNamespace(
+        train=np.arange(images), image_size=image_size, values=values
+    )
 
 
 def settle(args: str, images: int, image_size: int = 32, devices: int = 1) -> Config:

@@ -132,7 +132,9 @@ def test_evaluation_leaves_out_what_fills_up_the_batch(batch):
     )
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     weights = (np.arange(16) < 5).astype(np.float32)
-    answers = eval_step(MODEL, state.variables, images, settings=EvalSettings(4, 8))
+    answers = eval_step(
+        MODEL, state.variables, images, None, settings=EvalSettings(4, 8)
+    )
     metrics = add_answers(Metrics.zero(), answers, labels, weights)
     right = np.asarray(logits.argmax(-1)) == labels
     assert metrics.images == 5
@@ -199,7 +201,7 @@ def test_a_mixed_image_has_its_share_of_both_weights(batch):
 
 def test_validation_may_be_augmented(batch):
     answers = partial(eval_step, MODEL, make_state().variables, batch[0])
-    plain = answers(settings=EvalSettings(4, 8))
+    plain = answers(None, settings=EvalSettings(4, 8))
     changed = answers(KEY, settings=EvalSettings(4, 8, AUGMENTATION))
     assert not np.allclose(plain, changed)
 
@@ -210,7 +212,9 @@ def test_a_mirrored_answer_is_the_mean_of_both(batch):
 
     def probabilities(images: np.ndarray, **settings: bool) -> jax.Array:
         settings = EvalSettings(4, 8, **settings)
-        return jax.nn.softmax(eval_step(MODEL, variables, images, settings=settings))
+        return jax.nn.softmax(
+            eval_step(MODEL, variables, images, None, settings=settings)
+        )
 
     both = probabilities(images) + probabilities(images[:, :, ::-1])
     mirrored = probabilities(images, mirror=True)
@@ -222,6 +226,6 @@ def test_images_are_enlarged_by_way_of_the_size_that_the_net_knows(batch):
     images = batch[0][:, :3, :3]
     stored = as_input(jnp.asarray(images), 5)
     variables = make_state().variables
-    answers = eval_step(MODEL, variables, images, settings=EvalSettings(5, 8))
+    answers = eval_step(MODEL, variables, images, None, settings=EvalSettings(5, 8))
     expected = MODEL.apply(variables, as_input(stored, 8), train=False)
     np.testing.assert_allclose(answers, expected, rtol=1e-5, atol=1e-6)

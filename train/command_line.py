@@ -18,7 +18,7 @@ from .run_folder import has_run, of_seed, read_config, read_place
 GROUPS: dict[str, tuple[str, ...]] = {
     "data": (
         *("data", "image_size", "data_dir", "pad", "resize", "split"),
-        *("archive", "archive_digest"),
+        *("range_16_bit", "archive", "archive_digest"),
     ),
     "net": (
         *("model", "min_channels", "small_images", "init", "freeze", "dtype"),

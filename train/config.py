@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from gpwjax.deep_pictures import is_range
 from gpwjax.places import user_path
 
 
@@ -43,6 +44,17 @@ def int_or(word: str) -> tyro.constructors.PrimitiveConstructorSpec:
 
 MinChannels = Annotated[int | None, int_or("none")]  # the dense net
 Auto = Annotated[int | None, int_or("auto")]  # follows the data set
+
+AutoRange = Annotated[
+    str | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="LOW-HIGH|auto",
+        instance_from_str=lambda text: None if text[0] == "auto" else text[0],
+        is_instance=lambda value: value is None or isinstance(value, str),
+        str_from_instance=lambda value: [value or "auto"],
+    ),
+]
 
 # In tyro's own Path, ~ after = would be a folder of that name.
 UserPath = Annotated[
@@ -139,6 +151,9 @@ class Config:
     resize: Literal["bilinear", "nearest"] = "bilinear"
     """How larger pictures are shrunk; smaller ones are enlarged by nearest neighbour.
     """
+    range_16_bit: AutoRange = "0-65535"
+    """Values of 16-bit pictures that are black and white; auto: the lowest and the
+    highest of the training pictures. Of colours the upper 8 bits are read."""
     model: str = "mobilenet"
     """Net: one of gpwjax.list_models()."""
     min_channels: MinChannels = 16
@@ -250,6 +265,10 @@ class Config:
         if self.batch_norm_momentum is not None:
             check_share("batch_norm_momentum", self.batch_norm_momentum)
         check(0 < self.lr < math.inf, "lr", self.lr, "more than 0")
+        if self.range_16_bit is not None:
+            rule = "two rising integers from 0 to 65535, such as 0-4095, or auto"
+            right = is_range(self.values)
+            check(right, "range_16_bit", self.range_16_bit, rule)
         last = 2**32 - self.seeds
         check(0 <= self.seed <= last, "seed", self.seed, f"from 0 to {last}")
         self._check_what_goes_together()
@@ -285,6 +304,12 @@ class Config:
         elif self.epochs is not None:
             rule, most = f"from 0 to below the {self.epochs} epochs", self.epochs
         check(0 <= self.warmup_epochs < most, "warmup_epochs", self.warmup_epochs, rule)
+
+    @property
+    def values(self) -> list[int]:
+        """Those of 16-bit pictures that are black and white."""
+        ends = (self.range_16_bit or "").split("-")
+        return [int(end) if end.isdecimal() else -1 for end in ends]
 
     @property
     def variant(self) -> str:

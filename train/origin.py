@@ -197,6 +197,7 @@ def about_net(dataset: Dataset) -> dict[str, Any]:
         "stored_size": dataset.stored_size,
         "pad": dataset.pad,
         "resize": dataset.resize,
+        "range_16_bit": list(dataset.values),
         "data": dataset.name,
     }
 
@@ -223,7 +224,8 @@ def refuse_other_settings(folder: Path, old: dict, new: dict) -> None:
 
     A setting that the code of the old one did not have was what is now its default.
     """
-    old, new, default = map(flatten, (old, new, Config("").to_json()))
+    default = json.loads(json.dumps(Config("").to_json()))
+    old, new, default = map(flatten, (old, new, default))
     changes = [
         f"--{name.replace('_', '-')} was {before}, now {new.get(name)}"
         for name in {**old, **new}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Settings that follow the data set where they are None.
 AUTOMATIC = (
     *("image_size", "small_images", "epochs", "batch_size", "warmup_epochs"),
-    "batch_norm_momentum",
+    *("batch_norm_momentum", "range_16_bit"),
 )
 
 # For data of one's own: they follow the pictures in all recipes.
@@ -140,6 +140,7 @@ def settled(config: Config, dataset: "Dataset", devices: int) -> Config:
     amount = next(amount for amount in AMOUNTS if images < amount.images)
     image_size = config.image_size or dataset.image_size
     new: dict[str, Any] = {"image_size": image_size}
+    new["range_16_bit"] = f"{dataset.values[0]}-{dataset.values[1]}"
     if config.small_images is None:
         new["small_images"] = image_size < 2 * ROUNDED
     batch_size = config.batch_size

@@ -267,14 +267,14 @@ def eval_step(
     model: nn.Module,
     variables: dict,
     images: jax.Array,
-    key: jax.Array | None = None,
+    key: jax.Array | None,
     *,
     settings: EvalSettings,
 ) -> jax.Array:
     """Logits (N, classes) float32 of a batch of images (N, h, w, 3) uint8.
 
     With `mirror` they are those of the mean of the probabilities. `key` is of the
-    augmentation, if there is one.
+    augmentation; None: there is none.
     """
     if images.shape[1] != settings.stored_size:
         images = as_input(images, settings.stored_size)

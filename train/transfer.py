@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 import gpwjax
+from gpwjax.inference import value_range
 
 from .config import Config, RunError
 from .nets import load_net
@@ -40,6 +41,7 @@ def sized_as(config: Config, source: gpwjax.Classifier) -> Config:
     open_settings = {
         "image_size": source.metadata["image_size"],
         "small_images": source.model.small_images,
+        "range_16_bit": "{}-{}".format(*value_range(source.metadata)),
     }
     return dataclasses.replace(
         config, **{k: v for k, v in open_settings.items() if getattr(config, k) is None}

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from gpwjax.inference import stored_size
+from gpwjax.inference import stored_size, value_range
 
 from ..config import Config, RunError
 from ..data import Dataset, load_dataset
@@ -82,6 +82,7 @@ def data_config(net: Net, options: argparse.Namespace) -> Config:
             image_size=stored_size(about),
             pad=about.get("pad", False),
             resize=about.get("resize", "bilinear"),
+            range_16_bit="{}-{}".format(*value_range(about)),
             batch_size=options.batch_size,
             **chosen,
         )

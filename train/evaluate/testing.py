@@ -45,7 +45,7 @@ def answers_to(
 
     def batches() -> Iterator[jax.Array]:
         for (images, _), _ in evaluation_batches(dataset, indices, batch_size):
-            yield eval_step(net.model, variables, images, settings=settings)
+            yield eval_step(net.model, variables, images, None, settings=settings)
 
     parts = []
     with progress_bar("testing", len(indices)) as bar:
