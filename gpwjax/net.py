@@ -75,8 +75,8 @@ class Net(nn.Module):
         convolutions; None: the dense net.
       small_images: stride 1 instead of 2 in the first three layers that have 2: for
         images of up to about 64 pixels. The paper's form of EfficientNet for 32x32
-        pixels; the same of the MobileNets is ours. DenseNet-BC L100, a net for such
-        images, has no such layers.
+        pixels; the same of the MobileNets is ours. DenseNet-BC L100 and ConvMixer,
+        nets for such images, have no such layers.
       dtype: dtype of the computation; parameters, batch statistics and logits are
         float32 whatever it is. None: float32.
       batch_norm_momentum: decay of the running statistics; None: the paper's.
