@@ -1,4 +1,4 @@
-"""The examples of docs/nnx.md."""
+"""The examples of gpwjax/README.md."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 
 import gpwjax
 
-DOCUMENT = Path(__file__).parents[1] / "docs/nnx.md"
+DOCUMENT = Path(__file__).parents[1] / "gpwjax/README.md"
 LAYER, NET = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
 
 

@@ -36,8 +36,8 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
     assert session["heat"].shape == (1, 2, 2)
     assert capsys.readouterr().out == (
         "244298\n"
-        "2,329,290 parameters, 463,153,152 MACs\n"
-        "1,067,722 parameters, 220,276,736 MACs\n"
+        "70,400 parameters, 71,303,168 MACs\n"
+        "43,136 parameters, 43,253,760 MACs\n"
     )
 
 
