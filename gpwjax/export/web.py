@@ -93,10 +93,12 @@ def export_int8_page(
 
     classifier, folder = in_float32(classifier), Path(folder)
     check_folder(folder)
-    floats = net_bytes(classifier, "float32")
-    content, agreement = int8_bytes(floats, calibration, as_float, force=force)
     with TemporaryDirectory(prefix=".gpwjax-", dir=folder.parent) as unfinished:
         made = Path(unfinished)
+        floats = net_bytes(classifier, "float32")
+        (made / NET).write_bytes(floats)
+        check_differences(compare(classifier, made / NET), "float32")
+        content, agreement = int8_bytes(floats, calibration, as_float, force=force)
         (made / NET).write_bytes(content)
         finish_page(classifier, made, folder)
     return agreement
