@@ -46,7 +46,7 @@ PICTURES = 5_000  # of CIFAR-10's training images
 # and 4% less at 15, where few are; `parallel` has 10% more at any width from 9 to 16.
 MOBILENETS = (("divisible", 16), ("any", 16), ("parallel", 16), ("any", 15))
 ARGUMENTS = {
-    "digits": ["--data", "digits", "--epochs", "16", "--cycle-epochs", "16"],
+    "digits": ["--data", "digits", "--epochs", "16"],
     "cifar10": ["--image-size", "64", "--no-small-images", "--epochs", "10"],
 }
 FIGURES = ("test_accuracy", "val_accuracy", "params", "macs", "seconds")
