@@ -104,8 +104,8 @@ def count_table() -> Iterator[str]:
 def train_missing(options: argparse.Namespace) -> None:
     """Makes up to so many of the runs that the results lack, and prints them all."""
     trainings = [
-        Training(data, seed, *net)
-        for seed, data, net in product(range(SEEDS), ARGUMENTS, MOBILENETS)
+        Training(*case, *net)
+        for *case, net in product(ARGUMENTS, range(SEEDS), MOBILENETS)
     ]
     known = latest("schemes")
     missing = [t for t in trainings if t.name not in known.get("runs", {})]
