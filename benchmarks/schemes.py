@@ -46,7 +46,7 @@ PICTURES = 5_000  # of CIFAR-10's training images
 # and 4% less at 15, where few are; `parallel` has 10% more at any width from 9 to 16.
 MOBILENETS = (("divisible", 16), ("any", 16), ("parallel", 16), ("any", 15))
 ARGUMENTS = {
-    "digits": ["--data", "digits", "--epochs", "16", "--cycle-epochs", "16"],
+    "digits": ["--data", "digits", "--epochs", "16"],
     "cifar10": ["--image-size", "64", "--no-small-images", "--epochs", "10"],
 }
 FIGURES = ("test_accuracy", "val_accuracy", "params", "macs", "seconds")
@@ -104,8 +104,8 @@ def count_table() -> Iterator[str]:
 def train_missing(options: argparse.Namespace) -> None:
     """Makes up to so many of the runs that the results lack, and prints them all."""
     trainings = [
-        Training(data, seed, *net)
-        for seed, data, net in product(range(SEEDS), ARGUMENTS, MOBILENETS)
+        Training(*case, *net)
+        for *case, net in product(ARGUMENTS, range(SEEDS), MOBILENETS)
     ]
     known = latest("schemes")
     missing = [t for t in trainings if t.name not in known.get("runs", {})]
