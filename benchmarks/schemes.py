@@ -2,7 +2,8 @@
 
     python -m benchmarks.schemes counts
     python -m benchmarks.schemes train --work FOLDER --data-dir path/to/tfds [--runs N]
-    python -m benchmarks.schemes steps [--batch 8] [--size 224] [--repeats 15]
+    python -m benchmarks.schemes steps [--nets NET ...] [--batch 8] [--size 224]
+        [--repeats 15]
 
 `counts` prints the table of parameters and MACs of all nets. `train` trains MobileNet
 by each scheme at equal `min_channels` and at equal parameters, with three seeds, on the
@@ -74,6 +75,7 @@ def main() -> None:
     training.add_argument("--data-dir", type=Path)
     training.add_argument("--runs", type=int, default=1_000)
     steps = commands.add_parser("steps")
+    steps.add_argument("--nets", nargs="+", metavar="NET", default=list(CHANNELS))
     steps.add_argument("--batch", type=int, default=8)
     steps.add_argument("--size", type=int, default=224)
     steps.add_argument("--repeats", type=int, default=15)
@@ -181,8 +183,8 @@ def accuracy_cell(accuracies: list[float]) -> str:
 
 def measure_steps(options: argparse.Namespace) -> None:
     """Milliseconds and memory of the train steps of each net by the three schemes."""
-    for name, channels in CHANNELS.items():
-        small = name in SMALL
+    for name in options.nets:
+        channels, small = CHANNELS[name], name in SMALL
         size = 32 if small else options.size
         data = example_batch(options.batch, size)
         programs = {}
