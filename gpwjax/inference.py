@@ -12,6 +12,7 @@ from PIL import Image
 
 from gpwjax import trained, weights
 from gpwjax.deep_pictures import FULL_RANGE, Range
+from gpwjax.nearest import nearest_pixels
 from gpwjax.pieces import in_pieces
 
 BATCH_SIZE = 64
@@ -172,15 +173,6 @@ def fit(
         for channel in image.transpose(2, 0, 1)
     ]
     return np.stack(channels, -1)
-
-
-def nearest_pixels(side: Any, size: int) -> Any:
-    """For each of `size` new pixels the number of the nearest of `side` old ones.
-
-    As in training, whereas pillow's choice between two at the same distance depends on
-    its rounding.
-    """
-    return (2 * np.arange(size) + 1) * side // (2 * size)
 
 
 def middle_square(image: np.ndarray) -> np.ndarray:

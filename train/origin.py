@@ -151,12 +151,33 @@ def check_origin(
 ) -> None:
     """Writes origin.json, what data and code the run began with, or compares with it.
 
-    Other code is only warned of: it may be a repair.
-
     Raises:
       RunError: the data are others, or the teacher is.
     """
-    new = {
+    new = origin_of(dataset, teacher)
+    before = read_origin(folder)
+    if not before:
+        write_text(folder / ORIGIN, json.dumps(new, indent=2))
+        return
+    parts = {"data": f"on other data: the SHA-256 of the images of {dataset.name}"}
+    if teacher is not None:
+        parts["teacher"] = "with another teacher: the SHA-256 of its weights"
+    for part, what in parts.items():
+        if before.get(part) != new[part]:
+            raise RunError(
+                f"run folder {folder} holds a run {what} was {before.get(part)}, now "
+                f"{new[part]}. Name another folder with --run-dir"
+            )
+    # Older code wrote no `net`.
+    found = before | {name: new[name] for name in ("place", "net")}
+    if found != before:
+        write_text(folder / ORIGIN, json.dumps(found, indent=2))
+    warn_of_changes(before, new)
+
+
+def origin_of(dataset: Dataset, teacher: gpwjax.Classifier | None) -> dict[str, Any]:
+    """The content of origin.json of a run that begins now."""
+    return {
         "data": dataset.digest(),
         "place": dataset.place and str(dataset.place),
         "code": code_digest(),
@@ -167,28 +188,11 @@ def check_origin(
         "net": about_net(dataset),
         "teacher": teacher and digest_of(teacher),
     }
-    before = read_origin(folder)
-    if not before:
-        write_text(folder / ORIGIN, json.dumps(new, indent=2))
-        return
-    data = before.get("data")
-    if data != new["data"]:
-        raise RunError(
-            f"run folder {folder} holds a run on other data: the SHA-256 of the "
-            f"images of {dataset.name} was {data}, now {new['data']}. Name another "
-            "folder with --run-dir"
-        )
-    if teacher is not None and before.get("teacher") != new["teacher"]:
-        raise RunError(
-            f"run folder {folder} holds a run with another teacher: the SHA-256 of its "
-            f"weights was {before.get('teacher')}, now {new['teacher']}. Name another "
-            "folder with --run-dir"
-        )
-    # Older code wrote no `net`.
-    found = before | {name: new[name] for name in ("place", "net")}
-    if found != before:
-        write_text(folder / ORIGIN, json.dumps(found, indent=2))
-    # The digest says whether the code is another, the commit where it may be found.
+
+
+def warn_of_changes(before: dict[str, Any], new: dict[str, Any]) -> None:
+    """Other code is only warned of: it may be a repair. The digest says whether it is
+    other code, the commit where it may be found."""
     was = {"code": before.get("code")} | before.get("versions", {})
     for name, now in ({"code": new["code"]} | new["versions"]).items():
         if was.get(name) != now:

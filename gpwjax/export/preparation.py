@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpwjax.inference import nearest_pixels, stored_size
+from gpwjax.inference import stored_size
+from gpwjax.nearest import nearest_pixels
 
 if TYPE_CHECKING:
     from gpwjax.export.onnx_file import Graph
