@@ -130,7 +130,7 @@ def shifted_before(
     x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
     """The convolution as a product with the nine shifted inputs."""
-    shifted = jnp.stack([part for *_, part in windows(pad(x, padding), 3, stride)])
+    shifted = jnp.stack([*windows(pad(x, padding), 3, stride)])
     pixels, f = shifted.shape[2:], kernel.shape[-1]
     patches = shifted.reshape(kernel.size // f, math.prod(pixels))
     return multiply(kernel.reshape(-1, f), patches).reshape(f, *pixels)
@@ -168,8 +168,7 @@ def sum_shifted(parts: jax.Array, padding: Padding) -> jax.Array:
 
     def shift_and_add(planes: jax.Array) -> jax.Array:
         padded = pad(planes.reshape(9, -1, *planes.shape[1:]), padding)
-        shifted = windows(padded, 3, 1)
-        return sum(part[number] for number, (*_, part) in enumerate(shifted))
+        return sum(part[i] for i, part in enumerate(windows(padded, 3, 1)))
 
     # Planes, and by themselves, as in `depthwise.shifted_forward`.
     _, n, *size = parts.shape
@@ -189,7 +188,7 @@ def sum_shifted_backward(
     around = tuple((2 - before, 2 - after) for before, after in padding)
 
     def shift_back(dy: jax.Array) -> jax.Array:
-        shifted = [part for *_, part in windows(pad(dy, around), 3, 1)]
+        shifted = [*windows(pad(dy, around), 3, 1)]
         return jnp.concatenate(shifted[::-1])
 
     return (in_a_branch(shift_back, dy),)
