@@ -2,14 +2,14 @@
 estimates of our nets beside plain Flax' (`flax_nets.py`).
 
     JAX_PLATFORMS=cpu python -m benchmarks.accelerators v5e|h100 [--nets NET ...]
-        [--size 224] [--batch 256] [--folder benchmarks/results]
+        [--scheme any|parallel] [--size 224] [--batch 256] [--folder benchmarks/results]
 
 Needs `jax[tpu]` or `jax[cuda12]`, each in an environment of its own. Every net is
 compiled dense and grouped, in bfloat16, on one chip: the bare step (forward, backward,
 RMSprop), of MobileNet 16ch also the whole step of `python -m train`, with augmentation.
 For v5e two grouped nets are compiled on four chips too. EfficientNet-B0 is the form for
 small images, at --small-size, DenseNet has that size too. All MobileNets have swish
-after their pointwise layers.
+after their pointwise layers. With --scheme only the bare steps of the nets grouped so.
 
 Prints a line for each program, and writes it to accelerators-DATE.json with the
 versions; then all of that file as a table and, beside it, as a picture. Plain Flax'
@@ -32,6 +32,7 @@ from flax import linen as nn
 from benchmarks import ahead, flax_nets
 from benchmarks.programs import CHANNELS, CLASSES, our_net
 from benchmarks.record import RESULTS, commit
+from gpwjax.schemes import PAPERS, SCHEMES
 
 OURS, PLAIN = "ours", "plain Flax"
 SMALL = ("efficientnet_b0", "densenet_bc_l100")  # compiled for small images
@@ -50,10 +51,13 @@ class Program(NamedTuple):
     package: str = OURS
     chips: int = 1
     step: str = "bare"
+    scheme: str = PAPERS
 
     @property
     def name(self) -> str:
         kind = "dense" if self.channels is None else f"{self.channels}ch"
+        if self.scheme != PAPERS:
+            kind += f" {self.scheme}"
         chips = "1 chip" if self.chips == 1 else f"{self.chips} chips"
         return (
             f"{self.target} {self.net} {kind} {self.size} px batch {self.batch}, "
@@ -63,12 +67,13 @@ class Program(NamedTuple):
     @property
     def peer(self) -> "Program":
         """Plain Flax' bare step on one chip, which it is compared with."""
-        return self._replace(package=PLAIN, chips=1, step="bare")
+        return self._replace(package=PLAIN, chips=1, step="bare", scheme=PAPERS)
 
     def model(self) -> nn.Module:
         small = self.net == "efficientnet_b0"
         if self.package == OURS:
-            return our_net(self.net, self.channels, small, jnp.bfloat16)
+            net = our_net(self.net, self.channels, small, jnp.bfloat16)
+            return net.clone(scheme=self.scheme)
         return flax_nets.create_model(
             self.net, CLASSES, self.channels, small, jnp.bfloat16, nn.swish
         )
@@ -78,6 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target", choices=ahead.TARGETS)
     parser.add_argument("--nets", nargs="+", metavar="NET", choices=CHANNELS)
+    parser.add_argument("--scheme", choices=SCHEMES, default=PAPERS)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--small-size", type=int, default=32)
     parser.add_argument("--batch", type=int, default=256)
@@ -105,6 +111,10 @@ def programs(options: argparse.Namespace) -> Iterator[Program]:
     target = options.target
     for net in options.nets:
         size = options.small_size if net in SMALL else options.size
+        if options.scheme != PAPERS:
+            grouped = target, net, CHANNELS[net], size, options.batch
+            yield Program(*grouped, scheme=options.scheme)
+            continue
         for channels in (CHANNELS[net], *[None] * (not options.grouped)):
             ours = Program(target, net, channels, size, options.batch)
             yield ours
@@ -166,7 +176,8 @@ def as_text(found: dict[str, Any]) -> str:
 
 
 def peer_name(entry: dict[str, Any]) -> str:
-    return Program(**{field: entry[field] for field in Program._fields}).peer.name
+    fields = (field for field in Program._fields if field in entry)
+    return Program(**{field: entry[field] for field in fields}).peer.name
 
 
 def table(entries: dict[str, dict[str, Any]]) -> list[str]:

@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.record import RESULTS
+from gpwjax.files import write_text
 from train.evaluate.scores import half_interval
 from train.presets import paper_rows, presets
-from train.run_folder import read_json, read_metrics, write_text
+from train.run_folder import CONFIG, RESULT, is_finished, read_json, read_metrics
 
 COLUMNS = (
     *("preset", "dataset", "model", "channels", "image_size", "epochs", "dtype"),
@@ -65,9 +66,9 @@ def finished_runs(work: Path) -> Iterator[Row]:
     """The runs of a work folder that are finished and had the whole recipe of a row."""
     commits = read_json(work / COMMITS) if (work / COMMITS).is_file() else {}
     for name, numbers in commits.items():
-        if not (work / name / "result.json").is_file():
+        if not is_finished(work / name):
             continue
-        config = read_json(work / name / "config.json")
+        config = read_json(work / name / CONFIG)
         if has_whole_recipe(config):
             yield row_of(work / name, config, numbers)
 
@@ -88,7 +89,7 @@ def row_of(folder: Path, config: dict[str, Any], commits: Sequence[str]) -> Row:
     """
     preset = presets()[config["preset"]]
     epoch = statistics.median(row["seconds"] for row in read_metrics(folder))
-    result = read_json(folder / "result.json")
+    result = read_json(folder / RESULT)
     row = (
         config
         | result
@@ -124,7 +125,7 @@ def line_of(preset: str, dtype: str, runs: Sequence[Row]) -> list[str]:
     """A line of the table: the mean, half of its 95% interval, and the command."""
     mean, half = spread(runs)
     seeds = [int(run["seed"]) for run in runs]
-    command = f"python -m train --preset {preset}"
+    command = f"gpwjax train --preset {preset}"
     if dtype != presets()[preset].dtype:
         command += f" --dtype {dtype}"
     if seeds == list(range(len(seeds))) and len(seeds) > 1:

@@ -21,8 +21,8 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from train.config import Config
-from train.optimizer import make_optimizer
-from train.step import Metrics, TrainState, train_step
+from train.optimizer import make_optimizer, make_schedule
+from train.step import Metrics, StepSettings, TrainState, train_step
 
 # Of a CUDA program as `topologies` wants it; a TPU is known by its name.
 H100 = Path(__file__).with_name("h100_sxm.txtpb")
@@ -110,7 +110,7 @@ def whole_step(
     def first(variables: dict) -> TrainState:
         state = TrainState.create(
             apply_fn=model.apply,
-            tx=make_optimizer(config, steps_per_epoch=100),
+            tx=make_optimizer(config, make_schedule(config, steps_per_epoch=100)),
             metrics=Metrics.zero(),
             **variables,
         )
@@ -121,7 +121,9 @@ def whole_step(
     images = jax.ShapeDtypeStruct(stored, jnp.uint8, sharding=spread)
     labels = jax.ShapeDtypeStruct((batch,), jnp.int32, sharding=spread)
     key = placed(jax.eval_shape(lambda: jax.random.key(0)), whole)
-    return train_step.lower(placed(state, whole), images, labels, key, config=config)
+    return train_step.lower(
+        placed(state, whole), images, labels, key, settings=StepSettings.of(config)
+    )
 
 
 STEPS = {"bare": bare_step, "whole": whole_step}

@@ -18,13 +18,12 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.record import record
+from train.batches import training_batches
 from train.config import Config
 from train.data import Dataset, load_dataset
 from train.data.prepare import prepare
 from train.data.published.archives import sha256
 from train.data.published.pet import BREEDS
-from train.process.stop import StopRequest
-from train.run import Run
 
 REPEATS = 5
 
@@ -75,10 +74,10 @@ def gather(folder: Path, count: int, size: int) -> list[float]:
         test=everything[:0],
         skipped=[],
     )
-    run = Run(Config(data="drawn", batch_size=64), folder, dataset, StopRequest())
+    key = jax.random.key(0)
 
     def epoch() -> None:
-        for _, batch in run.training_batches(epoch=0):
+        for _, batch in training_batches(dataset, 64, key):
             jax.block_until_ready(batch)
 
     epoch()  # the first one compiles the permutation

@@ -11,6 +11,7 @@ import argparse
 import itertools
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,14 @@ import jax
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.batches import endless_batches
 from benchmarks.record import latest, record, today
 from gpwjax.compilation import use_compilation_cache
 from gpwjax.memory import keep_memory
 from train.command_line import parse
 from train.data import load_dataset
-from train.loop import first_state, make_model
 from train.process.progress import progress_bar
-from train.process.stop import StopRequest
-from train.run import Run
+from train.start import first_state, run_of
 from train.step import train_step
 
 NAME = "first-steps"
@@ -59,17 +59,13 @@ def main() -> None:
 def first_steps(args: list[str], steps: int) -> dict[str, Any]:
     """The losses of the first steps of a run with these arguments."""
     config = parse(args)
-    run = Run(config, Path(), load_dataset(config), StopRequest())
-    model, _ = make_model(run)
-    state = first_state(run, model)(run.keys["init"])
+    run = run_of(config, load_dataset(config))
+    state = first_state(config, run.model, run.optimizer)(run.keys["init"])
+    step = partial(train_step, settings=run.step_settings)
     losses, begun = [], time.monotonic()
-    # Epoch after epoch, where one has fewer steps.
-    batches = itertools.chain.from_iterable(
-        run.training_batches(epoch) for epoch in itertools.count()
-    )
     with progress_bar(config.dtype, steps, unit="step") as bar:
-        for _, batch in itertools.islice(batches, steps):
-            state, loss = train_step(state, *batch, run.keys["step"], config=config)
+        for _, batch in itertools.islice(endless_batches(run), steps):
+            state, loss = step(state, *batch, run.keys["step"])
             losses.append(round(float(loss), 5))
             bar.set_postfix_str(f"loss {losses[-1]:.3f}", refresh=False)
             bar.update()

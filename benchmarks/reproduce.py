@@ -1,14 +1,13 @@
 """The paper's accuracies again: runs of whole recipes, in slices that can be stopped.
 
-    python -m benchmarks.reproduce [ROW ...] [--seeds 1] [--minutes 9] [--state FOLDER]
-        [ARGUMENTS OF python -m train ...]
+    python -m benchmarks.reproduce [ROW ...] [--seeds 1] [--minutes 9]
+        [ARGUMENTS OF gpwjax train ...]
 
-Each ROW is a preset (none: those of ROWS, in their order); what python -m train takes,
+Each ROW is a preset (none: those of ROWS, in their order); what gpwjax train takes,
 such as --data-dir and --dtype, is for all of them. The runs are ordinary ones in
 folders of --work. After --minutes, at Ctrl-C or at SIGTERM the run that is going saves
-a checkpoint, and the same command goes on from there. On a machine that keeps nothing
---state names a folder with all that the next slice needs, in at most eight files of 15
-MiB: it is read at the start, and replaced after each run.
+a checkpoint, and the same command goes on from there; a machine that keeps nothing
+needs a copy of the folder of --work.
 
 Adds the finished runs that had a whole recipe to results/accuracy.csv, draws
 results/accuracy.png and prints the table of README.md; --table does only that. --trial
@@ -23,19 +22,20 @@ import json
 import re
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.accuracy import COMMITS, table, update
-from benchmarks.pack import pack, unpack
 from benchmarks.record import commit
+from gpwjax.files import write_text
 from gpwjax.memory import keep_memory
 from train.__main__ import run
 from train.command_line import parse
 from train.config import Config, RunError
+from train.origin import check_run_folder
 from train.process.runtime import start_logging
 from train.process.stop import Stopped, StopRequest
-from train.run_folder import check_run_folder, read_json, write_text
+from train.run_folder import is_finished, read_json
 
 ROWS = (
     "cifar10-efficientnet_b0-16ch-32",
@@ -55,7 +55,6 @@ ROWS = (
 )
 TOLD = ("--preset", "--seed", "--run-dir")  # this says it of each run
 COMMIT = re.compile(r"[0-9a-f]{40}(-dirty)?")
-SMALL = ("config.json", "origin.json", "metrics.csv", "result.json")
 
 
 def main() -> int:
@@ -64,8 +63,6 @@ def main() -> int:
     start_logging()
     stop = StopRequest()
     try:
-        if options.state is not None and unpack(options.state, options.work):
-            print(f"going on from the state in {options.state}")
         if options.trial:
             # Here and not at the top, since JAX takes seconds.
             from benchmarks.trial import try_rows
@@ -89,7 +86,7 @@ def main() -> int:
 def parse_arguments(args: Sequence[str]) -> tuple[argparse.Namespace, list[Config]]:
     """The options of this program, and the runs: each seed for all rows."""
     parser = make_parser()
-    # First, since the arguments of python -m train may have values.
+    # First, since the arguments of gpwjax train may have values.
     rows = list(itertools.takewhile(lambda word: not word.startswith("-"), args))
     options, others = parser.parse_known_args(args[len(rows) :])
     for word in others:
@@ -113,7 +110,7 @@ def parse_arguments(args: Sequence[str]) -> tuple[argparse.Namespace, list[Confi
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.reproduce",
-        usage="%(prog)s [ROW ...] [options] [ARGUMENTS OF python -m train ...]",
+        usage="%(prog)s [ROW ...] [options] [ARGUMENTS OF gpwjax train ...]",
         description=__doc__.splitlines()[0],
         allow_abbrev=False,
     )
@@ -121,7 +118,6 @@ def make_parser() -> argparse.ArgumentParser:
     arg("--seeds", type=int, default=1, help="runs of each row, with seeds from 0 on")
     arg("--minutes", type=float, default=9.0, help="of a slice, its start included")
     arg("--work", type=Path, default=Path("runs/reproduce"), help="for run folders")
-    arg("--state", type=Path, help="folder of what the next slice needs")
     arg("--commit", help="of this code, where git does not know it")
     arg("--trial", type=float, metavar="SECONDS", help="only measure the speed")
     arg("--table", action="store_true", help="only print the table")
@@ -151,24 +147,19 @@ def run_rows(
     """Makes the runs that are not finished, one after the other.
 
     Raises:
-      RunError: one cannot begin or go on, or the state cannot be packed.
-      Stopped: it was asked to stop; where it stopped is saved and packed.
+      RunError: one cannot begin or go on.
+      Stopped: it was asked to stop; where it stopped is saved.
     """
     for config in configs:
         check_run_folder(config)
     for config in configs:
-        if (config.folder / "result.json").is_file():
+        if is_finished(config.folder):
             continue
         if stop.signum is not None:
             raise Stopped(stop.signum, f"stopped before {config.folder.name}")
         note_commit(config.folder, options.commit)
-        try:
-            run(config, stop)
-            update(options.work)
-        finally:
-            if options.state is not None:
-                size = pack(options.work, files_to_pack(options.work), options.state)
-                print(f"the state in {options.state} has {size:,} bytes")
+        run(config, stop)
+        update(options.work)
 
 
 def note_commit(folder: Path, number: str) -> None:
@@ -180,17 +171,6 @@ def note_commit(folder: Path, number: str) -> None:
     if number not in numbers:
         numbers.append(number)
     write_text(file, json.dumps(commits, indent=2))
-
-
-def files_to_pack(work: Path) -> Iterator[Path]:
-    """All that the next slice needs: of finished runs only the small files."""
-    yield work / COMMITS
-    for config in sorted(work.glob("*/config.json")):
-        folder = config.parent
-        yield from (folder / name for name in SMALL if (folder / name).is_file())
-        if not (folder / "result.json").is_file():
-            checkpoints = (folder / "checkpoints").glob("*")
-            yield from (entry for entry in checkpoints if entry.name.isdecimal())
 
 
 if __name__ == "__main__":

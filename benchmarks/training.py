@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,22 +82,21 @@ def epoch_rate(folder: str) -> float:
 
 def step_rate(args: list[str], folder: str) -> float:
     """Images a second of the run's train step, with one batch again and again."""
+    from benchmarks.batches import endless_batches
     from train.command_line import parse
     from train.data import load_dataset
-    from train.loop import first_state, make_model
-    from train.process.stop import StopRequest
-    from train.run import Run
+    from train.start import first_state, run_of
     from train.step import train_step
 
     config = parse([*args, "--run-dir", folder])
-    run = Run(config, Path(folder), load_dataset(config), StopRequest())
-    model, _ = make_model(run)
-    state = first_state(run, model)(run.keys["init"])
-    _, batch = next(run.training_batches(epoch=0))
+    run = run_of(config, load_dataset(config))
+    state = first_state(config, run.model, run.optimizer)(run.keys["init"])
+    _, batch = next(endless_batches(run))
+    step = partial(train_step, settings=run.step_settings)
     seconds = []
     for _ in range(STEPS):
         begun = time.perf_counter()
-        state, loss = train_step(state, *batch, run.keys["step"], config=config)
+        state, loss = step(state, *batch, run.keys["step"])
         loss.block_until_ready()
         seconds.append(time.perf_counter() - begun)
     return config.batch_size / statistics.median(seconds)

@@ -1,19 +1,20 @@
 """How long the whole recipe of a run would take, from some seconds of it."""
 
-import itertools
+import dataclasses
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import jax
-import numpy as np
 
+from benchmarks.batches import endless_batches
 from benchmarks.record import add
-from train.config import NO_AUGMENTATION, Config
+from train.config import Config
 from train.data import load_dataset
-from train.loop import evaluate, first_state, make_model
+from train.loop import validate
 from train.process.runtime import start_jax
-from train.process.stop import StopRequest
 from train.run import Run
+from train.start import first_state, run_of
 from train.step import TrainState, train_step
 
 VAL_BATCHES = 20
@@ -39,17 +40,18 @@ def try_rows(configs: Sequence[Config], seconds: float, commit: str) -> None:
 def try_row(config: Config, seconds: float) -> dict[str, float]:
     """Images a second in training and in validation, data included; seconds to the end
     of the first step; and minutes of the whole recipe."""
-    run = Run(config, config.folder, load_dataset(config), StopRequest())
-    data = run.dataset
+    data = load_dataset(config)
+    run = run_of(config, data)
     with jax.default_matmul_precision(config.matmul_precision):
         begun = time.monotonic()
-        model, _ = make_model(run)
-        state = first_state(run, model)(run.keys["init"])
+        init = first_state(config, run.model, run.optimizer)
+        state = init(run.keys["init"])
         state, rate, first = training_rate(run, state, seconds)
         compiled = first - begun
         chosen = data.val[: VAL_BATCHES * config.batch_size]
-        validation_rate(run, state, chosen)  # compiles
-        val_rate = validation_rate(run, state, chosen)
+        short = run_of(config, dataclasses.replace(data, val=chosen))
+        validation_rate(short, state)  # compiles
+        val_rate = validation_rate(short, state)
     epoch = len(data.train) / rate + len(data.val) / val_rate
     return {
         "images_per_second": rate,
@@ -64,13 +66,12 @@ def training_rate(
 ) -> tuple[TrainState, float, float]:
     """The state after some seconds of training, its images a second, and when the first
     step, which is left out, had ended."""
-    batches = itertools.chain.from_iterable(
-        map(run.training_batches, itertools.count())
-    )
+    batches = endless_batches(run)
+    step = partial(train_step, settings=run.step_settings)
     earlier, first, steps = None, None, -1
     while steps < 1 or time.monotonic() - first < seconds:
         _, batch = next(batches)
-        state, loss = train_step(state, *batch, run.keys["step"], config=run.config)
+        state, loss = step(state, *batch, run.keys["step"])
         (loss if earlier is None else earlier).block_until_ready()
         first = first or time.monotonic()
         earlier, steps = loss, steps + 1
@@ -78,10 +79,8 @@ def training_rate(
     return state, steps * run.config.batch_size / (time.monotonic() - first), first
 
 
-def validation_rate(run: Run, state: TrainState, indices: np.ndarray) -> float:
+def validation_rate(run: Run, state: TrainState) -> float:
     """Images a second of a validation as the run does it."""
-    config = run.config
-    augmentation = config.augmentation if config.augment_val else NO_AUGMENTATION
     begun = time.monotonic()
-    evaluate(run, state, indices, augmentation)
-    return len(indices) / (time.monotonic() - begun)
+    validate(run, state)
+    return len(run.dataset.val) / (time.monotonic() - begun)

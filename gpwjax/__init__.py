@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gpwjax.pointwise import GroupedPointwise, Pointwise, interleave, num_groups
     from gpwjax.weights import save
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Module of each public name, which is loaded when the name is first used.
 MODULES = {

@@ -12,19 +12,19 @@ from pathlib import Path
 import jax
 
 import gpwjax
-from gpwjax import explain, export, predict, summary
+from gpwjax import explain, export, predict, summary, trained, training
 from gpwjax.devices import NoDevicesError, start_jax
 from gpwjax.export import web
-from gpwjax.inference import NOT_FINITE, NotFiniteError
+from gpwjax.inference import NOT_FINITE, NotFiniteError, value_range
 from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures
 from gpwjax.pictures import UnreadableImageError, read_image
-from gpwjax.places import user_path
+from gpwjax.places import CONFIG, WEIGHTS, user_path
+from gpwjax.schemes import PAPERS, SCHEMES
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63
 TOP = 5  # classes that `predict` shows
 MOST_ROWS = 100  # of a drawing, so that people can look at it
-WEIGHTS = "model.safetensors"  # of a run folder
 NOTHING_READ = "no picture could be read"
 NO_ANSWER = "the net answers with numbers that are not finite"
 
@@ -54,7 +54,7 @@ def run(args: Sequence[str] | None) -> int:
             print(text, flush=True)
             if lost_text() is not None:
                 break
-    except CommandError as error:
+    except (CommandError, training.NoTrainingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -72,8 +72,10 @@ def parser() -> argparse.ArgumentParser:
     )
     program.add_argument("--version", action="version", version=gpwjax.__version__)
     commands = program.add_subparsers(required=True, metavar="COMMAND")
+    for name, text in training.PROGRAMS.items():
+        commands.add_parser(name, help=text)
     add = partial(add_command, commands)
-    add("list", list_nets, "list the nets by name")
+    add_list_arguments(add("list", list_nets, "list the nets by name"))
     text = "show the parameters and MACs of a net, and what it saves"
     add_summary_arguments(add("summary", summarize, text))
     text = "name the classes of pictures, with their probabilities"
@@ -94,6 +96,16 @@ def add_command(
     return command
 
 
+def add_list_arguments(command: argparse.ArgumentParser) -> None:
+    """The arguments of `gpwjax list`."""
+    command.add_argument(
+        "--trained",
+        action="store_true",
+        help="list the trained nets that come with gpwjax, with their data, accuracy "
+        "and recipe",
+    )
+
+
 def add_summary_arguments(command: argparse.ArgumentParser) -> None:
     """The arguments of `gpwjax summary`."""
     add = command.add_argument
@@ -110,6 +122,12 @@ def add_summary_arguments(command: argparse.ArgumentParser) -> None:
         metavar="INT|none",
         help="least input channels of a group in the pointwise convolutions; none: the "
         "dense net (default: %(default)s)",
+    )
+    add(
+        "--scheme",
+        choices=SCHEMES,
+        default=PAPERS,
+        help="how the pointwise convolutions are grouped (default: %(default)s)",
     )
     number = partial(add, type=positive, metavar="INT")
     number(
@@ -206,7 +224,8 @@ def add_net(command: argparse.ArgumentParser) -> None:
         "weights",
         type=user_path,
         metavar="WEIGHTS",
-        help=f"a file of gpwjax.save, or a run folder with its {WEIGHTS}",
+        help=f"a file of gpwjax.save, a run folder with its {WEIGHTS}, or a "
+        "name that `gpwjax list --trained` shows",
     )
 
 
@@ -241,7 +260,10 @@ def positive_or_none(text: str) -> int | None:
 
 
 def list_nets(options: argparse.Namespace) -> Iterator[str]:
-    """A line for each net: its name and what it is."""
+    """A line for each net: its name and what it is; or the cards of trained nets."""
+    if options.trained:
+        yield from trained.cards()
+        return
     names = gpwjax.list_models()
     width = max(map(len, names))
     # Not their parameters: to count all nets takes 20 s.
@@ -267,6 +289,7 @@ def summarize(options: argparse.Namespace) -> Iterator[str]:
             options.min_channels,
             options.image_size,
             options.small_images,
+            options.scheme,
         )
     except ValueError as error:
         raise CommandError(error) from error
@@ -322,10 +345,11 @@ def draw_maps(options: argparse.Namespace) -> Iterator[str]:
         )
     classifier = load_net(options.weights)
     number = class_number(options.class_name, classifier.classes)
+    values = value_range(classifier.metadata)
     rows, unread = [], []
     for file in files:
         try:
-            image = read_image(file)
+            image = read_image(file, values=values)
             rows.append(explain.draw(classifier, image, str(file), number))
         except (UnreadableImageError, NotFiniteError) as error:
             reason = NOT_FINITE if isinstance(error, NotFiniteError) else str(error)
@@ -350,9 +374,10 @@ def export_net(options: argparse.Namespace) -> Iterator[str]:
     if options.format == "web" and options.uint8:
         raise CommandError("--uint8 is for files; a page always takes any picture")
     classifier = load_net(options.weights)
-    file = options.output or weights_file(options.weights).with_suffix(
-        f".{options.format}"
-    )
+    beside = options.weights
+    if beside.is_dir():
+        beside = beside / WEIGHTS
+    file = options.output or beside.with_suffix(f".{options.format}")
     written = write_page if options.format == "web" else write_file
     try:
         with writing(file):
@@ -446,21 +471,19 @@ def find_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def load_net(path: Path) -> gpwjax.Classifier:
-    """The net of a weights file or a run folder, with JAX's cache of programs.
+    """The net that is meant, as of `gpwjax.load`, with JAX's cache of programs.
 
     Raises:
       CommandError: there is none, or it is broken, or there are no devices.
     """
     try:
         start_jax()
-        return gpwjax.load(weights_file(path))
+        unfinished = path.is_dir() and not (path / WEIGHTS).exists()
+        if unfinished and (path / CONFIG).is_file():
+            return training.unfinished_net(path)
+        return gpwjax.load(path)
     except (NoDevicesError, OSError, ValueError) as error:
         raise CommandError(error) from error
-
-
-def weights_file(path: Path) -> Path:
-    """The file itself, or that of a run folder."""
-    return path / WEIGHTS if path.is_dir() else path
 
 
 def class_number(name: str | None, classes: Sequence[str]) -> int | None:

@@ -116,9 +116,16 @@ def layer_count(
         kind=type(module).__name__,
         input_shape=input_shape,
         output_shape=output_shape,
-        # The last axis but one of a kernel is its inputs for one group.
-        groups=1 if kernel is None else input_shape[-1] // kernel.shape[-2],
+        groups=1 if kernel is None else num_groups(module, input_shape[-1], kernel),
         params=size.get("params", 0) * first,
         params_total=sum(size.values()) * first,
         macs=0 if kernel is None else kernel.size * positions,
     )
+
+
+def num_groups(module: nn.Module, in_features: int, kernel: jax.Array) -> int:
+    """Of a convolution."""
+    if hasattr(module, "groups"):
+        return module.groups
+    # The last axis but one of a kernel is its inputs for one group.
+    return in_features // kernel.shape[-2]

@@ -10,7 +10,9 @@ import numpy as np
 from flax import linen as nn
 from PIL import Image
 
-from gpwjax import weights
+from gpwjax import trained, weights
+from gpwjax.deep_pictures import FULL_RANGE, Range
+from gpwjax.nearest import nearest_pixels
 from gpwjax.pieces import in_pieces
 
 BATCH_SIZE = 64
@@ -95,14 +97,25 @@ def stored_size(metadata: dict[str, Any]) -> int:
     return metadata.get("stored_size", metadata["image_size"])
 
 
-def load(path: str | os.PathLike) -> Classifier:
-    """Reads a file written by `save`.
+def value_range(metadata: dict[str, Any]) -> Range:
+    """The values that are black and white in a net's pictures of 16 bits."""
+    low, high = metadata.get("range_16_bit", FULL_RANGE)
+    return low, high
+
+
+def load(net: str | os.PathLike) -> Classifier:
+    """Reads a trained net.
+
+    Args:
+      net: a file written by `save`, a run folder, or the name of a net that comes with
+        this package, as `gpwjax list --trained` shows them; what exists of that name
+        goes first.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      FileNotFoundError: there is no such file, nor such a name.
       ValueError: it is not a file of `save`, or its arrays are not the net's.
     """
-    return Classifier(*weights.read(path))
+    return Classifier(*weights.read(trained.find(net)))
 
 
 def in_batches(function: Callable[..., jax.Array], *arrays: np.ndarray) -> np.ndarray:
@@ -160,15 +173,6 @@ def fit(
         for channel in image.transpose(2, 0, 1)
     ]
     return np.stack(channels, -1)
-
-
-def nearest_pixels(side: Any, size: int) -> Any:
-    """For each of `size` new pixels the number of the nearest of `side` old ones.
-
-    As in training, whereas pillow's choice between two at the same distance depends on
-    its rounding.
-    """
-    return (2 * np.arange(size) + 1) * side // (2 * size)
 
 
 def middle_square(image: np.ndarray) -> np.ndarray:

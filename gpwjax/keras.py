@@ -50,11 +50,17 @@ def from_keras(
       FileNotFoundError: there is no such file.
       ValueError: arrays are missing, of another shape, not of finite floats, or not the
         model's: the message lists them. Or the file is not HDF5, or not as Keras writes
-        it, or the net is none of the authors'.
+        it, or the net is none of the authors', or grouped by another scheme than the
+        paper's.
     """
     if type(model) not in LAYER_NAMES:
         names = ", ".join(kind.__name__ for kind in LAYER_NAMES)
         raise ValueError(f"model must be one of {names}, got {type(model).__name__}")
+    if model.has_later_scheme:
+        raise ValueError(
+            "scheme must be divisible for weights of the authors' Keras nets, got "
+            f"{model.scheme!r}"
+        )
     if isinstance(weights, Mapping):
         return convert({n: np.asarray(a) for n, a in weights.items()}, model)
     if not Path(weights).is_file():

@@ -3,12 +3,14 @@
 from typing import Any
 
 from gpwjax import efficientnet
+from gpwjax.convmixer import ConvMixer
 from gpwjax.densenet import DenseNet
 from gpwjax.mobilenet import MobileNet
 from gpwjax.mobilenet_v3 import MobileNetV3Large
 from gpwjax.net import Net
 
 MODELS = {
+    "convmixer": ConvMixer,
     "densenet_bc_l100": DenseNet,
     "efficientnet_b0": efficientnet.EfficientNetB0,
     "efficientnet_b1": efficientnet.EfficientNetB1,
@@ -34,10 +36,10 @@ def create_model(name: str, *args: Any, **options: Any) -> Net:
     Args:
       name: one of `list_models()`.
       *args, **options: the attributes of `gpwjax.net.Net`, in their order or by name:
-        classes, min_channels, small_images, dtype, batch_norm_momentum, remat.
+        classes, min_channels, small_images, dtype, batch_norm_momentum, remat, scheme.
 
     Raises:
-      ValueError: the name is unknown, or a number is less than 1.
+      ValueError: the name or the scheme is unknown, or a number is less than 1.
     """
     if name not in MODELS:
         raise ValueError(

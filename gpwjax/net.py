@@ -22,6 +22,7 @@ from gpwjax.ops.depthwise import Depthwise
 from gpwjax.ops.pooling import global_average
 from gpwjax.ops.remat import rematerialised
 from gpwjax.pointwise import Pointwise
+from gpwjax.schemes import PAPERS, check_scheme
 
 Make = Callable[..., nn.Module]
 
@@ -81,18 +82,20 @@ class Net(nn.Module):
         convolutions; None: the dense net.
       small_images: stride 1 instead of 2 in the first three layers that have 2: for
         images of up to about 64 pixels. The paper's form of EfficientNet for 32x32
-        pixels; the same of the MobileNets is ours. DenseNet-BC L100, a net for such
-        images, has no such layers.
+        pixels; the same of the MobileNets is ours. DenseNet-BC L100 and ConvMixer,
+        nets for such images, have no such layers.
       dtype: dtype of the computation; parameters, batch statistics and logits are
         float32 whatever it is. None: float32.
       batch_norm_momentum: decay of the running statistics; None: the paper's.
       remat: whether training saves memory: computes each block again for its gradient.
+      scheme: of the grouped pointwise convolutions, "divisible", "any" or "parallel";
+        see `gpwjax.pointwise`. A dense net has none.
       stages: the net's table; a row has the number of its `blocks` and the `stride` of
         the first of them.
 
     Raises:
-      ValueError: `classes` or `min_channels` is less than 1, or the images are not
-        (N, H, W, C) floats of at least `min_size` pixels.
+      ValueError: `classes` or `min_channels` is less than 1, there is no such scheme,
+        or the images are not (N, H, W, C) floats of at least `min_size` pixels.
     """
 
     classes: int
@@ -101,6 +104,7 @@ class Net(nn.Module):
     dtype: Any = None
     batch_norm_momentum: float | None = None
     remat: bool = False
+    scheme: str = PAPERS
     stages: tuple[Any, ...] = ()
 
     block: ClassVar[type[nn.Module]]  # called with Layers and its `settings`
@@ -113,6 +117,7 @@ class Net(nn.Module):
         check_positive("classes", self.classes)
         if self.min_channels is not None:
             check_positive("min_channels", self.min_channels)
+        check_scheme(self.scheme)
         if self.dtype is not None:
             self.dtype = jnp.dtype(self.dtype)  # so that equal settings are equal nets
         super().__post_init__()
@@ -196,19 +201,23 @@ class Net(nn.Module):
                 norm=norm,
                 dtype=self.dtype,
                 axis=0,
+                scheme=self.scheme,
             ),
             norm=norm,
             grouped=self.min_channels is not None,
             train=train,
         )
 
-    def batch_norm(self, train: bool, momentum: float = 0.99) -> Make:
+    def batch_norm(
+        self, train: bool, momentum: float = 0.99, epsilon: float = 1e-3
+    ) -> Make:
         """Makes batch normalisations; `momentum` is for nets without one of theirs."""
         chosen = self.batch_norm_momentum
         return partial(
             BatchNorm,
             use_running_average=not train,
             momentum=momentum if chosen is None else chosen,
+            epsilon=epsilon,
             dtype=self.dtype,
         )
 
@@ -222,6 +231,11 @@ class Net(nn.Module):
         """Of the stem, and of the first block of each stage."""
         strides = [self.stem_stride, *(row.stride for row in self.stages)]
         return small_image_strides(strides, self.small_images)
+
+    @property
+    def has_later_scheme(self) -> bool:
+        """Whether the net is grouped, and by another scheme than the paper's."""
+        return self.min_channels is not None and self.scheme != PAPERS
 
     @property
     def min_size(self) -> int:

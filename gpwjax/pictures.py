@@ -2,18 +2,29 @@
 
 import contextlib
 import io
-import logging
 import os
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from gpwjax.deep_pictures import (
+    FULL_RANGE,
+    Range,
+    has_16_bits,
+    is_inverted,
+    mend_planes,
+    scaled,
+    upper_bits,
+    values_of,
+    warn_of_range,
+)
 from gpwjax.picture_parts import count_scans, without_metadata
 
-log = logging.getLogger(__name__)
+Take = Callable[[Image.Image, bool], Any]  # of a loaded image; whether it has 16 bits
 
 # Pillow knows more, among them formats that other programs decode (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -23,10 +34,6 @@ MAX_BYTES = 4 * MAX_PIXELS  # of a file: what the largest image takes, not compr
 MAX_SCANS = 100  # of a JPEG, as in libtiff; a progressive one has about 10
 STRIP = 256  # rows
 PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of one
-BITS, PHOTOMETRIC, PLANES = 258, 262, 284  # tags of a TIFF
-WHITE_IS_ZERO = 0  # a photometric interpretation
-FEW_BITS = 12  # of 16: what no screen shows, as 15 of 255 is the highest value
-warned_of: set[int] = set()  # numbers of bits
 
 # For the whole process: images are read in threads, and none can filter its warnings
 # alone. Pillow refuses an image of more than twice its limit before it makes room for
@@ -40,7 +47,9 @@ class UnreadableImageError(Exception):
     """An image cannot be read; the message says why."""
 
 
-def read_image(file: Path | BinaryIO, turn: bool = True) -> np.ndarray:
+def read_image(
+    file: Path | BinaryIO, turn: bool = True, values: Range = FULL_RANGE
+) -> np.ndarray:
     """An image file, or an open one, as (H, W, 3) uint8, transparent pixels over white.
 
     Of a file with several images it is the first.
@@ -48,18 +57,49 @@ def read_image(file: Path | BinaryIO, turn: bool = True) -> np.ndarray:
     Args:
       file: its path, or the file opened for reading bytes.
       turn: turn the image as its EXIF data say. A TIFF is always turned.
+      values: those that are black and white in images of 16 bits. Of their colours the
+        upper 8 bits are read.
 
     Raises:
       UnreadableImageError: it is none of FORMATS, broken, cut off or too large. The
         message is one line that goes on from the file's name.
     """
+
+    def take(image: Image.Image, is_deep: bool) -> np.ndarray:
+        if is_deep and values == FULL_RANGE:
+            warn_of_range(image, name_of(file))
+        inverted = is_inverted(image)
+        if turn:
+            turn_upright(image)
+        pixels = to_rgb(image, values if is_deep else None)
+        return np.subtract(255, pixels, out=pixels) if inverted else pixels
+
+    return read(file, take)
+
+
+def name_of(file: Path | BinaryIO) -> str:
+    """What to call it in a message."""
+    return str(file if isinstance(file, Path) else getattr(file, "name", "a picture"))
+
+
+def read_values(file: Path | BinaryIO) -> Range | None:
+    """The lowest and highest value of an image of 16 bits; None of another one.
+
+    Raises:
+      UnreadableImageError: as of `read_image`.
+    """
+    return read(file, lambda image, is_deep: values_of(image) if is_deep else None)
+
+
+def read(file: Path | BinaryIO, take: Take) -> Any:
+    """What is taken of an image file; raises UnreadableImageError."""
     try:
         if not isinstance(file, Path):
-            return decode(file, turn)
+            return decode(file, take)
         if file.exists() and not file.is_file():
             raise UnreadableImageError("is not a regular file")  # a pipe would block
         with file.open("rb") as stream:
-            return decode(stream, turn)
+            return decode(stream, take)
     except UnreadableImageError:
         raise
     # Pillow raises many kinds of errors on broken files.
@@ -67,8 +107,8 @@ def read_image(file: Path | BinaryIO, turn: bool = True) -> np.ndarray:
         raise UnreadableImageError(reason(error)) from error
 
 
-def decode(stream: BinaryIO, turn: bool) -> np.ndarray:
-    """An open image file as (H, W, 3) uint8; raises what Pillow does."""
+def decode(stream: BinaryIO, take: Take) -> Any:
+    """What is taken of an open image file; raises what Pillow does."""
     size = stream.seek(0, os.SEEK_END)
     if not size:
         raise UnreadableImageError("is empty")
@@ -77,16 +117,16 @@ def decode(stream: BinaryIO, turn: bool) -> np.ndarray:
     stream.seek(0)
     is_png = stream.read(len(PNG)) == PNG
     try:
-        return decode_image(stream, turn)
+        return decode_image(stream, take)
     except Exception:
         if not is_png:
             raise
     # Pillow refuses a PNG for what is no pixel: wrong checksums, texts of megabytes.
     stream.seek(0)
-    return decode_image(io.BytesIO(without_metadata(stream.read())), turn)
+    return decode_image(io.BytesIO(without_metadata(stream.read())), take)
 
 
-def decode_image(stream: BinaryIO, turn: bool) -> np.ndarray:
+def decode_image(stream: BinaryIO, take: Take) -> Any:
     """As `decode`, whatever the size of the file."""
     stream.seek(0)
     with Image.open(stream, formats=FORMATS) as image:
@@ -98,14 +138,7 @@ def decode_image(stream: BinaryIO, turn: bool) -> np.ndarray:
             mend_planes(image)
         is_deep = has_16_bits(image)
         image.load()  # raises here what `turn_upright` would pass over
-        if is_deep:
-            warn_of_range(image, getattr(stream, "name", "a picture"))
-        # Pillow inverts only those of up to 8 bits.
-        is_inverted = image.mode.startswith("I;16") and is_white_zero(image)
-        if turn:
-            turn_upright(image)
-        pixels = to_rgb(image)
-        return np.subtract(255, pixels, out=pixels) if is_inverted else pixels
+        return take(image, is_deep)
 
 
 def check_size(image: Image.Image) -> None:
@@ -145,51 +178,6 @@ def check_scans(stream: BinaryIO) -> None:
         raise UnreadableImageError(f"has {scans} scans, at most {MAX_SCANS} are read")
 
 
-def mend_planes(image: Image.Image) -> None:
-    """Pillow takes planes of 16 bits for such of 8, where they are not compressed."""
-    if image.tag_v2.get(PLANES) != 2 or set(image.tag_v2.get(BITS, ())) != {16}:
-        return
-    ending = ";16L" if image.tag_v2.prefix == b"II" else ";16B"
-    image.tile = [
-        tile._replace(args=(tile.args[0] + ending, *tile.args[1:]))
-        if tile.args[0] in "RGBA"
-        else tile
-        for tile in image.tile
-    ]
-
-
-def has_16_bits(image: Image.Image) -> bool:
-    """Whether the values of an image that is not loaded yet have 16 bits."""
-    return image.format in ("PNG", "TIFF", "PPM") and ";16" in str(image.tile)
-
-
-def is_white_zero(image: Image.Image) -> bool:
-    return image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
-
-
-def warn_of_range(image: Image.Image, name: str | Path) -> None:
-    """Says once for each number of bits that a loaded image of 16 bits uses only so
-    many, as those of microscopes and of medicine do."""
-    extrema = image.getextrema()
-    if image.mode.startswith("I"):
-        low, high = extrema
-    else:  # of colours the upper 8 bits are there
-        colours = zip(image.getbands(), extrema, strict=True)
-        lows, highs = zip(*(of for band, of in colours if band != "A"), strict=True)
-        low, high = 256 * min(lows), 256 * max(highs) + 255
-    bits = high.bit_length()
-    if 0 < bits <= FEW_BITS and bits not in warned_of:
-        warned_of.add(bits)
-        log.warning(
-            "%s has values from %d to %d of 65535, %d of its 16 bits, and is read as "
-            "such: nearly one colour. Other such pictures are not named",
-            name,
-            low,
-            high,
-            bits,
-        )
-
-
 def reason(error: Exception) -> str:
     """What an error says about an image file, without the file's name."""
     if isinstance(error, UnidentifiedImageError):
@@ -210,28 +198,51 @@ def turn_upright(image: Image.Image) -> None:
         ImageOps.exif_transpose(image, in_place=True)
 
 
-def to_rgb(image: Image.Image) -> np.ndarray:
-    """A loaded image of any mode as (H, W, 3) uint8, over white where transparent."""
+def to_rgb(image: Image.Image, values: Range | None) -> np.ndarray:
+    """A loaded image of any mode as (H, W, 3) uint8, over white where transparent.
+
+    Args:
+      image: of any size.
+      values: those that are black and white, of an image of 16 bits.
+    """
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     # In strips, since of a large image each copy takes much memory.
     for top in range(0, height, STRIP):
         strip = image.crop((0, top, width, min(top + STRIP, height)))
-        pixels[top : top + STRIP] = strip_to_rgb(strip)
+        pixels[top : top + STRIP] = strip_to_rgb(strip, values)
     return pixels
 
 
-def strip_to_rgb(image: Image.Image) -> np.ndarray:
+def strip_to_rgb(image: Image.Image, values: Range | None) -> np.ndarray:
     """As `to_rgb`, or where all channels are equal as (H, W, 1)."""
     if image.mode.startswith("I"):
-        values = np.asarray(image)
-        grey = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # rounded
+        array = np.asarray(image)
+        grey = scaled(array, values or FULL_RANGE)
         if "transparency" in image.info:  # the value that stands for it
-            grey[values == image.info["transparency"]] = 255
+            grey[array == image.info["transparency"]] = 255
         return grey[..., None]
+    if values not in (None, FULL_RANGE):
+        image = image.point(scale_of_colours(values, image.getbands()))
     if image.has_transparency_data:
         canvas = Image.new("RGB", image.size, "white")
         image = image.convert("RGBA")
         canvas.paste(image, mask=image)
         image = canvas
     return np.asarray(image.convert("RGB"))
+
+
+def scale_of_colours(values: Range, bands: Sequence[str]) -> list[int]:
+    """What the upper 8 bits of each band become, for `Image.point`.
+
+    Raises:
+      UnreadableImageError: they are the same for all these values.
+    """
+    low, high = upper_bits(values)
+    if low == high:
+        raise UnreadableImageError(
+            "has colours of 16 bits, of which the upper 8 are read: all values from "
+            f"{values[0]} to {values[1]} are one of them"
+        )
+    colours, alpha = scaled(np.arange(256), (low, high)).tolist(), [*range(256)]
+    return [v for band in bands for v in (alpha if band == "A" else colours)]

@@ -1,7 +1,10 @@
-"""Where a person's files are."""
+"""Where a person's files are, and ours."""
 
 import os
 from pathlib import Path
+
+# In the folder of a run: its settings, and its net once it is finished.
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def user_path(text: str | os.PathLike) -> Path:

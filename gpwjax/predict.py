@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from gpwjax.inference import BATCH_SIZE, NOT_FINITE, Classifier
+from gpwjax.deep_pictures import Range
+from gpwjax.inference import BATCH_SIZE, NOT_FINITE, Classifier, value_range
 from gpwjax.pictures import UnreadableImageError, read_image
 
 BAR = 20  # characters that stand for a probability of 1
@@ -45,7 +46,8 @@ def answers(
         for start in range(0, len(files), BATCH_SIZE):
             batch = files[start : start + BATCH_SIZE]
             errors: dict[int, str] = {}
-            rows = iter(classifier.predict(readable(batch, errors), mirror))
+            images = readable(batch, value_range(classifier.metadata), errors)
+            rows = iter(classifier.predict(images, mirror))
             bar.clear()  # whoever takes the answers may print them
             for number, file in enumerate(batch):
                 error = errors.get(number)
@@ -57,11 +59,14 @@ def answers(
             bar.update(len(batch))
 
 
-def readable(files: Iterable[Path], errors: dict[int, str]) -> Iterator[np.ndarray]:
-    """The pictures that can be read; why others cannot goes to `errors`, by number."""
+def readable(
+    files: Iterable[Path], values: Range, errors: dict[int, str]
+) -> Iterator[np.ndarray]:
+    """The pictures that can be read; why others cannot goes to `errors`, by number.
+    `values` as of `read_image`."""
     for number, file in enumerate(files):
         try:
-            yield read_image(file)
+            yield read_image(file, values=values)
         except UnreadableImageError as error:
             errors[number] = str(error)
 

@@ -11,6 +11,7 @@ from flax import linen as nn
 from gpwjax.counts import Counts, LayerCount, count
 from gpwjax.models import create_model
 from gpwjax.net import stage_of_block
+from gpwjax.schemes import PAPERS
 
 if TYPE_CHECKING:
     from gpwjax.canvas import Axes, Figure
@@ -52,18 +53,19 @@ def summarize(
     min_channels: int | None = 16,
     image_size: int = 224,
     small_images: bool = False,
+    scheme: str = PAPERS,
 ) -> Summary:
     """Counts a net, and the dense one where it is grouped.
 
     Args:
-      name, classes, min_channels, small_images: as in `create_model`.
+      name, classes, min_channels, small_images, scheme: as in `create_model`.
       image_size: height and width of the images, pixels.
 
     Raises:
-      ValueError: the name is unknown, a number is less than 1, or the images are too
-        small for the net.
+      ValueError: the name or the scheme is unknown, a number is less than 1, or the
+        images are too small for the net.
     """
-    model = create_model(name, classes, min_channels, small_images)
+    model = create_model(name, classes, min_channels, small_images, scheme=scheme)
     image_shape = (image_size, image_size, 3)
     dense = None
     if min_channels is not None:
@@ -90,6 +92,7 @@ def heading(summary: Summary) -> str:
     channels = "none (dense)" if model.min_channels is None else model.min_channels
     settings = [
         f"min_channels {channels}",
+        *[f"scheme {model.scheme}"] * model.has_later_scheme,
         f"{model.classes} classes",
         f"images of {size}x{size} pixels",
         *["small_images"] * model.small_images,

@@ -6,11 +6,9 @@ the net that its header describes, and for no others.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +19,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from gpwjax.deep_pictures import FULL_RANGE, is_range
+from gpwjax.files import replacing
 from gpwjax.models import create_model, list_models
 from gpwjax.net import OPTIONS, Net
 
@@ -70,7 +70,8 @@ def save(
       **metadata: more about the net, of JSON types. `stored_size` says that images
         were shrunk to that size before they were enlarged to `image_size`, `pad`
         that they got black bars to become squares, `resize` how they were shrunk,
-        "bilinear" or "nearest".
+        "bilinear" or "nearest", `range_16_bit` which two values of 16-bit pictures were
+        black and white.
 
     Raises:
       ValueError: the model does not come from `create_model`, the variables are not
@@ -101,35 +102,18 @@ def save(
         unfinished.write_bytes(serialize(arrays, metadata=header))
 
 
-@contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives the path of an unfinished file, which takes the place of `path` at the end;
-    after an error it is removed, and `path` is as it was."""
-    path = Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield unfinished
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def read(path: str | os.PathLike) -> tuple[nn.Module, dict, dict[str, Any]]:
     """Reads a file of `save`: the net, its variables and the metadata.
 
     Raises:
-      FileNotFoundError: there is no such file.
+      OSError: it cannot be read.
       ValueError: it is not a file of `save`, or its arrays are not the net's or not
         finite.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no weights file {path}")
     try:
-        check_header(path)
+        about = metadata(path)
+        model = create_model(**about["model"])
         with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get(HEADER, "null"))
-            check_metadata(about)
-            model = create_model(**about["model"])
             names = file.keys()
             # Before they are read, since they may be of any size.
             check_forms({name: stored_form(file, name) for name in names}, model)
@@ -140,6 +124,20 @@ def read(path: str | os.PathLike) -> tuple[nn.Module, dict, dict[str, Any]]:
             f"{path} is not a weights file of gpwjax: {one_line(error)}"
         ) from error
     return model, unflatten(arrays), about
+
+
+def metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """What a file of `save` says of its net.
+
+    Raises:
+      OSError: it cannot be read.
+      ValueError, SafetensorError: it is not a file of `save`.
+    """
+    check_header(path)
+    with safe_open(path, framework="numpy") as file:
+        about = json.loads((file.metadata() or {}).get(HEADER, "null"))
+    check_metadata(about)
+    return about
 
 
 def check_header(path: str | os.PathLike) -> None:
@@ -182,6 +180,12 @@ def check_metadata(about: Any) -> None:
             raise ValueError(
                 f"{name} must be an integer from 1 to {MAX_SIZE}, got {value!r:.200}"
             )
+    values = about.get("range_16_bit", list(FULL_RANGE))
+    if not is_range(values):
+        raise ValueError(
+            f"range_16_bit must be two rising integers from 0 to {FULL_RANGE[1]}, got "
+            f"{values!r:.200}"
+        )
     for name, value, choices in (
         ("dtype", settings.get("dtype"), (None, "float32", "bfloat16", "float16")),
         ("pad", about.get("pad", False), (False, True)),

@@ -27,6 +27,7 @@ from hypothesis import settings  # noqa: E402
 from made_nets import GROUPED  # noqa: E402
 
 from gpwjax import (  # noqa: E402
+    convmixer,
     create_model,
     densenet,
     efficientnet,
@@ -96,6 +97,7 @@ class Net(NamedTuple):
 # One stage of two blocks; DenseNet has two stages. In EfficientNet and MobileNet V3 the
 # blocks have squeeze-and-excitation.
 SHALLOW = {
+    "convmixer": (convmixer.Stage(2, 32, 5),),
     "densenet_bc_l100": (densenet.Stage(2), densenet.Stage(1)),
     "efficientnet_b0": efficientnet.STAGES[1:2],
     "mobilenet": mobilenet.STAGES[1:2],

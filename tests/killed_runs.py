@@ -26,7 +26,16 @@ from train import loop, seeds  # noqa: F401
 from train.__main__ import main as train
 
 MODELS["tiny"] = made_nets.Tiny
-SETTINGS = ["--model", "tiny", "--epochs", "3", "--batch-size", "64"]
+SETTINGS = [
+    "--model",
+    "tiny",
+    "--image-size",
+    "8",
+    "--epochs",
+    "3",
+    "--batch-size",
+    "64",
+]
 
 
 def main(folder: Path, on_disk: int, by_clock: int) -> None:

@@ -9,6 +9,7 @@ from gpwjax.net import Net
 
 # Least input channels of a group of the grouped ones.
 GROUPED = {
+    "convmixer": 16,
     "densenet_bc_l100": 12,
     "efficientnet_b0": 16,
     "mobilenet": 16,

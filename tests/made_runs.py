@@ -1,4 +1,4 @@
-"""Run folders as `python -m train` leaves them, without a run."""
+"""Settings of runs, and run folders as `python -m train` leaves them, without a run."""
 
 import json
 from pathlib import Path
@@ -7,12 +7,26 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from train.config import Config
-from train.evaluate.predictions import Predictions
+from train.config import Augmentation, Config
+from train.evaluate.answers import Answers
+from train.evaluate.scores import class_table
 from train.evaluate.tables import write_table
-from train.run_folder import METRICS, write_metrics
+from train.run_folder import COLUMNS, write_metrics
 
 PLAIN = Config("cats", preset=None, epochs=3, image_size=32, min_channels=16)
+# Of runs on the digits as they are, without what is modern in the preset.
+DIGITS = Config(
+    data="digits",
+    recipe="own",
+    image_size=8,
+    small_images=True,
+    batch_norm_momentum=0.95,
+    epochs=48,
+    batch_size=32,
+    optimizer="adam",
+    cycle_epochs=48,
+    augmentation=Augmentation(flip=False, rotation=15, shift=0.1, shear=10, zoom=0.15),
+)
 VERSIONS = {"jax": "1.2", "numpy": "3.4"}
 
 
@@ -36,7 +50,7 @@ def make_run(
 
 
 def made_epoch(number: int, rng: np.random.Generator) -> dict[str, Any]:
-    row = dict(zip(METRICS, rng.uniform(0.1, 0.9, len(METRICS)).round(4), strict=True))
+    row = dict(zip(COLUMNS, rng.uniform(0.1, 0.9, len(COLUMNS)).round(4), strict=True))
     return row | {"epoch": number, "step": 10 * number}
 
 
@@ -50,7 +64,7 @@ def write_test(
     """Writes what a run leaves of its test. A third of the answers are wrong."""
     labels = np.arange(images) % len(classes)
     predicted = np.where(np.arange(images) % 3, labels, (labels + 1) % len(classes))
-    predictions = Predictions(
+    answers = Answers(
         classes,
         labels,
         predicted,
@@ -58,12 +72,13 @@ def write_test(
         np.arange(100, 100 + images),
         [f"{classes[label]}/{number}.png" for number, label in enumerate(labels)],
     )
-    predictions.write(folder)
+    write_table(folder / "predictions.csv", answers.rows())
+    write_table(folder / "classes.csv", class_table(answers))
     (folder / "mistakes").mkdir()
-    for number in predictions.mistakes[:12]:
+    for number in answers.mistakes[:12]:
         noise = rng.integers(0, 255, (64, 128, 3)).astype(np.uint8)
         picture = Image.fromarray(noise).resize((512, 256))
-        name = f"{predictions.indices[number]}.webp"
+        name = f"{answers.indices[number]}.webp"
         picture.save(folder / "mistakes" / name, quality=80, method=0)
     names = ("params", "macs", "dense_params", "dense_macs")
     costs = [

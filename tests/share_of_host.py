@@ -5,15 +5,14 @@ python share_of_host.py COORDINATOR HOSTS HOST_ID
 
 import json
 import sys
-from pathlib import Path
 
+import jax
 import numpy as np
 
+from train.batches import training_batches
 from train.config import Config
 from train.data import Dataset
 from train.process.hosts import connect
-from train.process.stop import StopRequest
-from train.run import Run
 
 
 class Watched:
@@ -40,8 +39,8 @@ def main(coordinator: str, hosts: int, host_id: int) -> None:
     numbers = np.arange(48)
     images = Watched(np.uint8(numbers[:, None, None, None].repeat(3, axis=3)))
     data = Dataset("drawn", ("a", "b"), images, numbers, numbers, numbers, numbers, [])
-    run = Run(config, Path(), data, StopRequest())
-    indices, (batch, _) = next(run.training_batches(epoch=3))
+    key = jax.random.key(3)
+    indices, (batch, _) = next(training_batches(data, config.batch_size, key))
     held = [np.asarray(shard.data) for shard in batch.addressable_shards]
     about = {
         "indices": indices.tolist(),

@@ -10,6 +10,7 @@ gradient in float32, and evaluates at the end. Every tenth state is written.
 import itertools
 import re
 import sys
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -26,17 +27,26 @@ from gpwjax.ops.convolution import Conv
 from gpwjax.ops.depthwise import Depthwise
 from gpwjax.ops.platforms import form
 from train.augment import augment
+from train.batches import training_batches
 from train.checkpoints import Checkpoints
 from train.config import Config
 from train.data import Dataset
-from train.loop import evaluate, expected_state, first_state
+from train.loop import validate
 from train.mix import mix
 from train.process.hosts import gathered
-from train.process.stop import StopRequest
 from train.run import Run
-from train.step import TrainState, loss_gradient, train_step
+from train.start import expected_state, first_state
+from train.step import (
+    EvalSettings,
+    StepSettings,
+    TrainState,
+    eval_step,
+    loss_gradient,
+    train_step,
+)
 
 CONFIG = Config("drawn", image_size=8, batch_size=16, mixup=0.3, ema=0.9)
+SETTINGS = StepSettings.of(CONFIG)
 FORMS = ("default", "cpu", "cuda", "tpu")
 UNEVEN = 21  # images to evaluate, no multiple of the batch
 
@@ -55,48 +65,70 @@ class Net(nn.Module):
 
 
 def main(out: Path, folder: Path, first: int, last: int) -> None:
-    run = make_run(folder)
-    init = first_state(run, Net())
-    found = {}
+    run = make_run()
+    parts = CONFIG, run.model, run.optimizer
+    init = first_state(*parts)
+    step, found = partial(train_step, settings=SETTINGS), {}
     if not first:
         found = before_the_first_step(run, init(run.keys["init"]))
     jax.config.update("jax_enable_x64", True)
-    like = jax.tree.map(in_float64, expected_state(run, Net()))
+    like = jax.tree.map(in_float64, expected_state(*parts))
     folder.mkdir(exist_ok=True)
     with Checkpoints(folder, like) as checkpoints:
         state = checkpoints.restore_latest()
         if state is None:
             state = jax.tree.map(in_float64, init(run.keys["init"]))
         assert state.step == first
-        epochs = map(run.training_batches, itertools.count())
-        batches = itertools.chain.from_iterable(epochs)
+        batches = itertools.chain.from_iterable(map(epoch_of(run), itertools.count()))
         numbered = enumerate(itertools.islice(batches, last), start=1)
         for number, (_, batch) in itertools.islice(numbered, first, None):
-            state, loss = train_step(state, *batch, run.keys["step"], config=CONFIG)
+            state, loss = step(state, *batch, run.keys["step"])
             found[f"loss {number}"] = loss
             if number % 10 == 0:
                 found |= fetched(f"state {number}", state.replace(metrics=None))
         checkpoints.save(state)
     if not first:
-        metrics, predicted = evaluate(run, state, np.arange(UNEVEN))
+        metrics = validate(run, state)
+        images = run.dataset.images[:UNEVEN]
+        evaluated = partial(eval_step, run.model, state.tested_variables)
+        logits = evaluated(images, None, settings=EvalSettings(8, 8))
         found["trained"] = [state.metrics.images, state.metrics.correct]
-        found |= {"evaluated": list(metrics.values()), "predicted": predicted.classes}
+        found |= {"evaluated": list(metrics.values()), "predicted": logits.argmax(-1)}
     np.savez(out, **{name: np.asarray(value) for name, value in found.items()})
 
 
-def make_run(folder: Path) -> Run:
+def make_run() -> Run:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 80).astype(np.int32)
     images = rng.integers(0, 100, (80, 8, 8, 3)).astype(np.uint8)
     images[np.arange(80), :, :, labels] += 120
     everything = np.arange(80)
-    data = Dataset("drawn", tuple("abc"), images, labels, *[everything] * 3, [])
-    return Run(CONFIG, folder, data, StopRequest())
+    data = Dataset(
+        "drawn",
+        tuple("abc"),
+        images,
+        labels,
+        everything,
+        everything[:UNEVEN],
+        everything,
+        [],
+    )
+    return Run(CONFIG, data, Net())
+
+
+def epoch_of(run: Run) -> Callable[[int], Iterator]:
+    """An epoch's number -> its batches."""
+
+    def batches(epoch: int) -> Iterator:
+        order = jax.random.fold_in(run.keys["order"], epoch)
+        return training_batches(run.dataset, CONFIG.batch_size, order)
+
+    return batches
 
 
 def before_the_first_step(run: Run, state: TrainState) -> dict[str, jax.Array]:
     """A batch, what is random in its step, and its loss and gradient in float32."""
-    indices, (images, labels) = next(run.training_batches(epoch=0))
+    indices, (images, labels) = next(epoch_of(run)(0))
     key = run.keys["step"]
     augmented = jax.jit(lambda x, k: augment(x, k, CONFIG.augmentation, 8))(images, key)
     mixed, share = mix(augmented, key, CONFIG.mixup, CONFIG.cutmix)
@@ -117,7 +149,7 @@ def exchanges(platform: str, *operands: jax.Array) -> list[str]:
     """The kinds of exchanges between devices in the optimised train step, whose
     operations have the forms for a platform."""
     with form(platform):
-        program = train_step.lower(*operands, config=CONFIG).compile().as_text()
+        program = train_step.lower(*operands, settings=SETTINGS).compile().as_text()
     kinds = r" (all-\w+|reduce-scatter|collective-\w+)(?:-start)?\("
     return sorted(set(re.findall(kinds, program)))
 

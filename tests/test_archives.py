@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from made_sets import TARS, pack, pack_members
 
 from train.config import RunError
-from train.data import archives
 from train.data.prepare import prepare
+from train.data.published import archives
 from train.data.published.archives import (
     Archive,
     check_digest,

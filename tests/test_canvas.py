@@ -20,13 +20,15 @@ DRAW = """
 from pathlib import Path
 import numpy as np
 from gpwjax.canvas import Figure
-from train.evaluate.figures import plot_confusion, plot_curves
-from train.report.plots import Series, line_plot
+from gpwjax.canvas import own_settings
+from train.evaluate.figures import plot_confusion, save
+from train.report.plots import Curves, Series, line_picture, line_plot
 
-names = ["epoch", "lr", "train_loss", "val_loss", "train_accuracy", "val_accuracy"]
-plot_curves([dict.fromkeys(names, 1)], 1, Path("curves.png"))
+curves = Curves("a", "b", [Series("c", [1, 2], [3, 4])])
+with own_settings():
+    save(line_picture([curves] * 2, 1), Path("curves.png"))
 plot_confusion(np.eye(2, dtype=int), ["Ba$$in", "US$_vs_A$"], Path("confusion.png"))
-plot = line_plot("a", "b", "epoch", [Series("c", [1, 2], [3, 4])])
+plot = line_plot(curves)
 Path("plot.svg").write_text(plot.svg)
 """
 

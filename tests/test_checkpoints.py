@@ -14,8 +14,10 @@ import optax
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from train.checkpoints import BROKEN, Checkpoints
+import train.checkpoints
+from train.checkpoints import Checkpoints, read_best
 from train.config import RunError
+from train.run_folder import BROKEN
 from train.step import Metrics, TrainState
 
 # Orbax forgets some coroutines where a file is broken.
@@ -247,10 +249,36 @@ def test_another_state_is_not_restored(run, caplog):
 
 def test_broken_after_the_start_the_best_is_one_clear_error(run):
     with Checkpoints(run, LIKE) as checkpoints:
-        (file,) = (run / "checkpoints" / "1" / "state" / "d").iterdir()
+        checkpoints.save(make_state(5), metrics(1.0, 0.1))
+        (file,) = (run / "checkpoints" / "5" / "state" / "d").iterdir()
         flip(file, 0.5)
-        with pytest.raises(RunError, match="checkpoint 1, the best one, cannot be rea"):
+        with pytest.raises(RunError, match="checkpoint 5, the best one, cannot be rea"):
             checkpoints.restore_best()
+
+
+def test_each_checkpoint_is_read_once(run, monkeypatch):
+    found, once = [], train.checkpoints.read
+
+    def counted(folder: Path, like: TrainState) -> train.checkpoints.Saved:
+        found.append(int(folder.name))
+        return once(folder, like)
+
+    monkeypatch.setattr(train.checkpoints, "read", counted)
+    with Checkpoints(run, LIKE) as checkpoints:
+        latest, (best, _) = checkpoints.restore_latest(), checkpoints.restore_best()
+    assert found == [3, 1] == [latest.step, best.step]
+
+
+def test_the_best_of_a_run_that_goes_on_is_read_and_nothing_moved(run):
+    best, _ = read_best(run, LIKE, first_best=1)
+    assert best.step == 1
+    (file,) = (run / "checkpoints" / "1" / "state" / "d").iterdir()
+    flip(file, 0.5)
+    best, _ = read_best(run, LIKE, first_best=1)
+    assert best.step == 3
+    assert kept(run) == {1, 3}
+    with pytest.raises(RunError, match="has no net yet: no epoch of it is finished"):
+        read_best(run / "checkpoints", LIKE, first_best=1)
 
 
 def test_without_its_run_folder_nothing_is_saved(run):

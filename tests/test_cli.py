@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 import gpwjax
+import gpwjax.__main__
 from gpwjax.cli import main
 from gpwjax.compilation import use_compilation_cache
 
@@ -146,8 +147,8 @@ def test_version(capsys):
 
 def test_it_is_installed_as_gpwjax():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    module, _, function = project["scripts"]["gpwjax"].partition(":")
-    assert (module, function) == (main.__module__, main.__name__)
+    assert project["scripts"]["gpwjax"] == "gpwjax.__main__:main"
+    assert callable(gpwjax.__main__.main)
 
 
 def test_the_program_needs_no_accelerator():

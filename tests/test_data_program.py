@@ -13,8 +13,9 @@ from made_sets import csv_of, draw, encode, pack
 from PIL import Image, PngImagePlugin
 
 from train.config import Augmentation, Config
-from train.data import Dataset, archives, prepared
+from train.data import Dataset, prepared
 from train.data.__main__ import main
+from train.data.published import archives
 from train.data.sheet import write_sheet
 
 ROOT = Path(__file__).parents[1]

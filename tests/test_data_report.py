@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.data.report import imbalance
+from train.data.remarks import imbalance
 
 
 def test_classes_of_very_different_size_are_named():

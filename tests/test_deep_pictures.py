@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gpwjax import pictures
-from gpwjax.pictures import UnreadableImageError, read_image
+from gpwjax import deep_pictures
+from gpwjax.pictures import UnreadableImageError, read_image, read_values
 
 RAMP = np.linspace(0, 255, 32).astype(np.uint16)[None].repeat(32, 0)  # 8 bits
 
@@ -110,21 +110,59 @@ FEW_BITS = [
 
 @pytest.mark.parametrize(("file", "said"), FEW_BITS)
 def test_values_that_use_few_of_16_bits_are_told(file, said, caplog, monkeypatch):
-    monkeypatch.setattr(pictures, "warned_of", set())
+    monkeypatch.setattr(deep_pictures, "warned_of", set())
     read_image(file)
     if said is None:
         assert not caplog.messages
     else:
         assert len(caplog.messages) == 1
         assert said in caplog.messages[0]
+        assert "--range-16-bit auto" in caplog.messages[0]
 
 
 def test_the_first_such_file_is_named_and_the_others_are_not(
     tmp_path, caplog, monkeypatch
 ):
-    monkeypatch.setattr(pictures, "warned_of", set())
+    monkeypatch.setattr(deep_pictures, "warned_of", set())
     for number in range(3):
         (tmp_path / f"{number}.tif").write_bytes(tiff(RAMP, 1).getvalue())
         read_image(tmp_path / f"{number}.tif")
     (message,) = caplog.messages
     assert message.startswith(f"{tmp_path / '0.tif'} has values from 0 to 255 ")
+
+
+GREY = np.array([[100, 4095, 2097], [0, 65535, 2000]], np.uint16)
+
+
+@pytest.mark.parametrize("values", [(100, 4095), (0, 65535), (2000, 2001)])
+def test_two_values_are_black_and_white_and_those_between_are_in_line(values):
+    low, high = values
+    expected = np.clip((GREY.astype(float) - low) / (high - low), 0, 1) * 255
+    for inverted in (False, True):
+        found = read_image(tiff(GREY, int(not inverted)), values=values)
+        found = 255 - found if inverted else found
+        np.testing.assert_allclose(found, expected[..., None].repeat(3, -1), atol=0.51)
+
+
+def test_of_colours_the_upper_8_bits_are_scaled():
+    planes = np.stack([0 * RAMP, 16 * RAMP, 0 * RAMP + 4095])
+    image = read_image(tiff(planes, 2), values=(0, 4095))
+    np.testing.assert_array_equal(image[..., 1], RAMP // 16 * 17)
+    assert (image[..., 0] == 0).all()
+    assert (image[..., 2] == 255).all()
+    with pytest.raises(UnreadableImageError, match="all values from 0 to 255 are one"):
+        read_image(tiff(planes, 2), values=(0, 255))
+
+
+def test_what_has_8_bits_is_as_it_is(caplog):
+    image = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    found = read_image(saved("PNG", image), values=(100, 200))
+    np.testing.assert_array_equal(found[..., 0], np.asarray(image))
+    assert read_values(saved("PNG", image)) is None
+
+
+def test_the_lowest_and_the_highest_value(caplog):
+    assert read_values(tiff(16 * RAMP + 7, 1)) == (7, 4087)
+    assert read_values(tiff(np.stack([16 * RAMP] * 3), 2)) == (0, 4095)
+    read_image(tiff(RAMP, 1), values=(0, 255))
+    assert not caplog.messages

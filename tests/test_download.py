@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from train.config import RunError
-from train.data import archives
+from train.data.published import archives
 from train.data.published.archives import Archive, download
 
 CONTENT = bytes(range(256)) * 20_000

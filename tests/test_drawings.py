@@ -1,5 +1,6 @@
 """The pictures of a finished run."""
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 
 from gpwjax import explain
 from train.config import RunError
-from train.evaluate.predictions import Predictions
+from train.evaluate.answers import Answers
 from train.report import drawings
 
 
@@ -27,7 +28,7 @@ def test_heatmaps_are_of_the_whole_test_set_and_of_the_surest_mistakes(
     monkeypatch.setattr(drawings.gpwjax, "load", lambda file: None)
     monkeypatch.setattr(drawings.explain, "size_of_a_map", lambda classifier: None)
     indices = np.arange(100, 100 + count)
-    answers = Predictions(
+    answers = Answers(
         classes=["a", "b"],
         labels=np.zeros(count, int),
         predicted=np.arange(count) % 2,
@@ -38,13 +39,13 @@ def test_heatmaps_are_of_the_whole_test_set_and_of_the_surest_mistakes(
     data = SimpleNamespace(images=np.arange(1000))
     drawings.draw_heatmaps(tmp_path, data, answers)
 
-    shown = min(count, drawings.HEATMAPS)
+    shown = min(count, drawings.MAPS)
     spread, mistakes = drawn[:shown], drawn[shown:]
     assert spread[0] == 100
     assert spread[-1] == 99 + count
     assert len(set(np.diff(spread))) <= 2  # as evenly as whole numbers go
     wrong = [100 + number for number in range(count) if number % 2]
-    assert mistakes == wrong[::-1][: drawings.MISTAKES]
+    assert mistakes == wrong[::-1][: drawings.MISTAKES_DRAWN]
     files = {f"{number}.webp" for number in mistakes}
     assert {file.name for file in (tmp_path / "mistakes").iterdir()} == files
 
@@ -60,7 +61,7 @@ def test_what_cannot_be_drawn_costs_neither_the_run_nor_the_other_pictures(
 
     run = make_run(tmp_path / "run")
     with monkeypatch.context() as patch:
-        patch.setattr(drawings, "plot_curves", fail)
+        patch.setattr(drawings, "line_picture", fail)
         drawings.draw_missing(run, load)
     reasons = {"curves.png": "no font", "heatmaps.png": "there is no data set"}
     for message, (name, reason) in zip(caplog.messages, reasons.items(), strict=True):
@@ -72,3 +73,14 @@ def test_what_cannot_be_drawn_costs_neither_the_run_nor_the_other_pictures(
     assert (run / "curves.png").is_file()
     assert (run / "report.html").stat().st_mtime_ns > report
     assert len(caplog.messages) == 1
+
+
+def test_data_at_a_relative_path_are_found_from_elsewhere(tmp_path, monkeypatch):
+    run, place = make_run(tmp_path / "run"), tmp_path / "cats"
+    place.mkdir()
+    (run / "origin.json").write_text(json.dumps({"place": str(place)}))
+    (run / "heatmaps.png").unlink(missing_ok=True)
+    asked = []
+    monkeypatch.setattr(drawings, "load_dataset", asked.append)
+    drawings.draw_pictures_of(run)
+    assert [config.data for config in asked] == [str(place)]

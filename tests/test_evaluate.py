@@ -16,17 +16,19 @@ from typing import Any
 import numpy as np
 import pytest
 from made_nets import Tiny
+from made_runs import DIGITS
 from PIL import Image
 
 import gpwjax
 import train.evaluate.__main__
+import train.evaluate.picture
 import train.evaluate.program
 from gpwjax.models import MODELS
 from train.config import Config
 from train.data import Dataset, load_dataset
-from train.evaluate.program import Net, data_config
+from train.evaluate.program import data_config
 from train.loop import fit
-from train.presets import DIGITS
+from train.nets import Net, load_net
 from train.process.stop import StopRequest
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +95,7 @@ class Blank:
 @pytest.fixture
 def undrawn(monkeypatch) -> None:
     """Saves the time that the picture takes."""
-    monkeypatch.setattr(train.evaluate.program.Report, "draw", lambda _: Blank())
+    monkeypatch.setattr(train.evaluate.picture, "draw", lambda _: Blank())
 
 
 @pytest.fixture(scope="module")
@@ -374,13 +376,13 @@ def test_the_split_is_that_of_the_run_unless_another_is_asked_for():
 
 
 def test_the_weights_file_of_a_run_is_as_good_as_its_folder(finished):
-    by_file = train.evaluate.program.load_net(finished / "model.safetensors")
-    by_folder = train.evaluate.program.load_net(finished)
+    by_file = load_net(finished / "model.safetensors")
+    by_folder = load_net(finished)
     assert by_file.settings == by_folder.settings
     assert by_file.report_folder == by_folder.report_folder
 
 
-def unfinished_run(finished: Path, folder: Path) -> list[object]:
+def empty_folder(finished: Path, folder: Path) -> list[object]:
     (folder / "begun").mkdir()
     return [folder / "begun"]
 
@@ -426,7 +428,7 @@ def broken_net(finished: Path, folder: Path) -> list[object]:
     ("make_args", "message"),
     [
         (lambda *_: ["no/net"], "no weights file no/net"),
-        (unfinished_run, r"\S+/begun holds no model.safetensors: it is no run folder"),
+        (empty_folder, r"\S+/begun is no run folder: it holds no model.safetensors"),
         (text_file, r"\S+/net.safetensors is not a weights file of gpwjax"),
         (unnamed_data, r"\S+ does not name its data set: name one with --data"),
         (empty_part, "few has no image for --part test"),
@@ -456,7 +458,7 @@ def test_ctrl_c_ends_it_quietly(evaluate, finished, monkeypatch):
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.evaluate.program, "compute_logits", interrupted)
+    monkeypatch.setattr(train.evaluate.program, "answers_to", interrupted)
     assert evaluate(finished)[::2] == (130, [])
 
 
@@ -470,7 +472,7 @@ def test_as_a_program_of_its_own(tmp_path):
         check=False,
     )
     assert process.returncode == 1
-    assert process.stderr.startswith(f"error: {tmp_path} holds no model.safetensors")
+    assert process.stderr.startswith(f"error: {tmp_path} is no run folder")
     assert len(process.stderr.splitlines()) == 1
 
 

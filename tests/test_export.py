@@ -141,6 +141,15 @@ def test_an_onnx_file_has_the_metadata(shallow, tmp_path):
 
 
 @one_net
+@pytest.mark.parametrize("uint8", [False, True])
+def test_an_onnx_file_asks_for_no_newer_runtime_than_of_2021(shallow, tmp_path, uint8):
+    export(classifier_of(shallow), tmp_path / "net.onnx", "onnx", uint8=uint8)
+    model = onnx.load(tmp_path / "net.onnx")
+    (opset,) = model.opset_import
+    assert (model.ir_version, opset.version) <= (7, 14)  # of onnxruntime 1.8
+
+
+@one_net
 def test_batch_norm_is_part_of_the_convolution_before_it(shallow):
     graph = graphs.Graph()
     graphs.make_graph(shallow.model, shallow.variables, "images", SIZE, graph)

@@ -38,7 +38,16 @@ from train_processes import (
     wait_for,
 )
 
-SETTINGS = ["--model", "tiny", "--epochs", "12", "--batch-size", "64"]
+SETTINGS = [
+    "--model",
+    "tiny",
+    "--image-size",
+    "8",
+    "--epochs",
+    "12",
+    "--batch-size",
+    "64",
+]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from made_nets import GROUPED, net_id
 import gpwjax
 from benchmarks import flax_nets
 
-NETS = [*GROUPED.items(), *((name, None) for name in GROUPED)]
+NETS = [(name, n) for name in flax_nets.NETS for n in (GROUPED[name], None)]
 QUICK = [("mobilenet", 16)]
 IMAGES = np.random.default_rng(1).uniform(0, 1, (2, 8, 8, 3)).astype(np.float32)
 

@@ -65,7 +65,7 @@ def whole(tmp_path_factory) -> Path:
 
 
 def command(folder: Path, epochs: int) -> list[object]:
-    settings = ["--model", "tiny", "--batch-size", "64", "--epochs", str(epochs)]
+    settings = f"--model tiny --image-size 8 --batch-size 64 --epochs {epochs}".split()
     return [sys.executable, HERE / "train_tiny.py", *settings, "--run-dir", folder]
 
 

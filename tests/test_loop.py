@@ -15,18 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from made_nets import Fragile, Tiny
+from made_runs import DIGITS
 from PIL import Image
 
 import train.loop
-import train.optimizer
+import train.run
 from gpwjax.models import MODELS
 from train.command_line import parse
 from train.config import NO_AUGMENTATION, RunError
 from train.evaluate.tables import read_table
 from train.loop import fit
-from train.presets import DIGITS
+from train.origin import make_run_folder
 from train.process.stop import Stopped, StopRequest
-from train.run_folder import make_run_folder, read_metrics
+from train.run_folder import read_metrics
 from train.step import train_step
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,7 @@ def test_a_run_traces_the_train_step_once(config, stop, monkeypatch):
     traced_once = jax.jit(
         chex.assert_max_traces(train_step.__wrapped__, n=1),
         donate_argnames="state",
-        static_argnames="config",
+        static_argnames="settings",
     )
     monkeypatch.setattr(train.loop, "train_step", traced_once)
     result = fit(config, stop)
@@ -147,7 +148,7 @@ def test_a_test_loss_that_is_not_finite_is_no_result(
     shutil.copy(bright / "b" / "19.png", bright / "b" / "20.png")
     Image.new("RGB", (8, 8)).save(black / "a" / "5.png")
     config = dataclasses.replace(with_a_black_image, epochs=1)
-    with pytest.raises(RunError, match=r"net of epoch 1, .* not finite, loss nan: "):
+    with pytest.raises(RunError, match=r"net of epoch 1, .* that are not finite"):
         fit(config, stop)
     assert not (config.folder / "result.json").exists()
     assert not (config.folder / "model.safetensors").exists()
@@ -163,7 +164,7 @@ def test_the_last_good_checkpoint_is_kept(config, stop, monkeypatch):
     """A rate that grows in the second epoch until the loss is not finite."""
     rates = [*[1e-3] * 19, *[1e30] * 19]
     monkeypatch.setattr(
-        train.optimizer, "make_schedule", lambda *_: lambda step: jnp.array(rates)[step]
+        train.run, "make_schedule", lambda *_: lambda step: jnp.array(rates)[step]
     )
     with pytest.raises(RunError, match="is not finite"):
         fit(config, stop)
@@ -172,7 +173,7 @@ def test_the_last_good_checkpoint_is_kept(config, stop, monkeypatch):
 
 def test_a_second_process_is_refused(config, stop):
     make_run_folder(config)
-    program = "import sys, pathlib, train.run_folder as r\n"
+    program = "import sys, pathlib, train.origin as r\n"
     program += "with r.locked(pathlib.Path(sys.argv[1])): print('has it'); input()"
     command = [sys.executable, "-c", program, str(config.folder)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
@@ -335,13 +336,12 @@ def test_what_the_data_set_settles_is_written_down_and_goes_on(
 
 
 def test_a_validation_that_is_never_finite_has_no_best_epoch(config, stop, monkeypatch):
-    evaluate = train.loop.evaluate
+    validate = train.loop.validate
 
     def broken(*args):
-        metrics, predicted = evaluate(*args)
-        return metrics | {"loss": float("nan")}, predicted
+        return validate(*args) | {"loss": float("nan")}
 
-    monkeypatch.setattr(train.loop, "evaluate", broken)
+    monkeypatch.setattr(train.loop, "validate", broken)
     with pytest.raises(RunError, match="in no epoch .* is finite"):
         fit(config, stop)
     assert not (config.folder / "result.json").exists()

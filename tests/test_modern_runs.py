@@ -12,7 +12,6 @@ import math
 import re
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import chex
@@ -20,6 +19,7 @@ import jax
 import numpy as np
 import pytest
 from made_nets import Tiny
+from made_runs import DIGITS
 
 import gpwjax
 import train.loop
@@ -27,12 +27,11 @@ from gpwjax.models import MODELS
 from train.checkpoints import Checkpoints
 from train.config import Config
 from train.data import load_dataset
-from train.loop import first_state, fit, make_model
-from train.presets import DIGITS
+from train.loop import fit
 from train.process.stop import StopRequest
-from train.run import Run
 from train.seeds import fit_seeds
-from train.step import TrainState, train_step
+from train.start import first_state, run_of
+from train.step import StepSettings, TrainState, train_step
 
 NETS = {
     "tiny": {"model": "tiny", "epochs": 6, "batch_size": 64, "lr": 3e-3},
@@ -108,9 +107,9 @@ def learned(run: Finished) -> bool:
 
 def first(run: Finished) -> TrainState:
     """The state before the first step."""
-    start = Run(run.config, Path(), load_dataset(run.config), StopRequest())
-    model, _ = make_model(start)
-    return first_state(start, model)(start.keys["init"])
+    start = run_of(run.config, load_dataset(run.config))
+    init = first_state(start.config, start.model, start.optimizer)
+    return init(start.keys["init"])
 
 
 def norm(tree: Any) -> float:
@@ -227,10 +226,10 @@ def test_the_precision_is_that_of_the_nets_program(finish, monkeypatch):
     class ReachedError(Exception):
         """The first step is traced, which is enough."""
 
-    def trace(*args: Any, config: Config) -> None:
-        jaxpr = str(train_step.trace(*args, config=config).jaxpr)
+    def trace(*args: Any, settings: StepSettings) -> None:
+        jaxpr = str(train_step.trace(*args, settings=settings).jaxpr)
         found = re.findall(r"Precision\.(\w+),", jaxpr)
-        counts[config.matmul_precision] = collections.Counter(found)
+        counts[precision] = collections.Counter(found)
         raise ReachedError
 
     monkeypatch.setattr(train.loop, "train_step", trace)

@@ -37,6 +37,10 @@ def pointwise(features: int, norm: nn.Module = BatchNorm, **settings) -> Pointwi
     return Pointwise(features, 4, norm, swish, axis=0)
 
 
+def scheme(name: str, features: int) -> Pointwise:
+    return pointwise(features).clone(scheme=name)
+
+
 # Layer, and the shape of its input.
 LAYERS = {
     "K and L": (pointwise(16), (24, 3, 5, 4)),
@@ -47,6 +51,10 @@ LAYERS = {
     "K and L of vectors": (Pointwise(8, 4, None, swish, True), (3, 16)),
     "interleaved K of vectors": (Pointwise(24, 4, None, swish, True), (3, 16)),
     "of means": (Pointwise(24, 4, None, swish, True, axis=0), (16, 3, 1, 1)),
+    "any": (scheme("any", 11), (11, 3, 5, 4)),
+    "any, of vectors": (Pointwise(9, 2, None, swish, True, scheme="any"), (3, 13)),
+    "parallel": (scheme("parallel", 24), (32, 3, 5, 4)),
+    "parallel, few groups": (scheme("parallel", 24), (16, 3, 5, 4)),
     "depthwise": (Depthwise(3, 1, ((1, 1), (1, 1))), (6, 3, 5, 4)),
     "depthwise, wide": (Depthwise(3, **SIZES), (40, 2, 6, 6)),
     "depthwise 5x5": (Depthwise(5, 2, ((1, 2), (2, 2))), (6, 3, 6, 5)),

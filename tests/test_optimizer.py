@@ -38,7 +38,7 @@ def test_the_rate_scales_the_cycle():
 
 def updates(config: Config, gradients: np.ndarray, steps_per_epoch: int) -> np.ndarray:
     """What the optimizer adds to one parameter, step by step."""
-    optimizer = make_optimizer(config, steps_per_epoch)
+    optimizer = make_optimizer(config, make_schedule(config, steps_per_epoch))
     parameter = jnp.ones(())
     state = optimizer.init(parameter)
     values = [parameter]
@@ -84,7 +84,7 @@ def test_without_warm_up_the_cosine_begins_at_the_rate():
 def test_gradients_are_clipped_to_the_norm_of_all_together():
     settings = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "lr": 1.0}
     config = Config("any", clip_norm=1.0, schedule="cosine", **settings)
-    optimizer = make_optimizer(config, 1)
+    optimizer = make_optimizer(config, make_schedule(config, 1))
     params = {"a": jnp.zeros(1), "b": jnp.zeros(1)}
     gradients = {"a": jnp.array([3.0]), "b": jnp.array([4.0])}
     change, _ = optimizer.update(gradients, optimizer.init(params), params)
@@ -96,7 +96,7 @@ def test_kernels_decay_and_scales_do_not(optimizer):
     config = Config(
         "any", optimizer=optimizer, weight_decay=0.5, lr=0.1, schedule="cosine"
     )
-    transform = make_optimizer(config, 1)
+    transform = make_optimizer(config, make_schedule(config, 1))
     params = {"kernel": jnp.ones((2, 2)), "scale": jnp.ones(2)}
     zero = jax.tree.map(jnp.zeros_like, params)
     change, _ = transform.update(zero, transform.init(params), params)

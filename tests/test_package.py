@@ -12,7 +12,7 @@ import gpwjax
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_wheel_holds_the_library_and_nothing_else(tmp_path):
+def test_the_wheel_holds_the_library_with_the_training_program(tmp_path):
     command = [
         sys.executable,
         "-m",
@@ -29,8 +29,11 @@ def test_the_wheel_holds_the_library_and_nothing_else(tmp_path):
     tops = {name.split("/")[0] for name in names}
     assert tops == {"gpwjax", f"gpwjax-{gpwjax.__version__}.dist-info"}
     assert "gpwjax/py.typed" in names
-    modules = {str(file.relative_to(ROOT)) for file in ROOT.glob("gpwjax/**/*.py")}
-    assert modules <= set(names)
+    ours = {"gpwjax": ROOT / "gpwjax", "gpwjax/train": ROOT / "train"}
+    for place, folder in ours.items():
+        for file in folder.rglob("*"):
+            if file.is_file() and file.suffix != ".pyc":
+                assert f"{place}/{file.relative_to(folder)}" in names
 
 
 def test_the_public_names_are_those_that_are_documented():

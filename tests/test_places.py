@@ -49,7 +49,9 @@ def test_all_programs_know_home_folders(home):
     assert (options.pictures, options.output) == ([home / "a.png"], home / "o.png")
     options = cli.parser().parse_args(["summary", "mobilenet", "--plot=~/o.png"])
     assert options.plot == home / "o.png"
-    options = train.evaluate.__main__.read_args(["~/r", "--data-dir=~/d", "--out=~/o"])
+    options = train.evaluate.__main__.read_args(
+        ["~/r", "--data-dir=~/d", "--out=~/o"], ""
+    )
     assert (options.net, options.data_dir) == (home / "r", home / "d")
     assert options.out == home / "o"
     options = train.report.__main__.read_args(["~/r", "--out=~/o.html"])

@@ -384,6 +384,14 @@ def test_kernels_are_drawn_uniformly_with_the_papers_fans(part, fan_in, fan_out)
     )
 
 
+def test_a_seed_draws_what_it_drew_before_there_were_schemes():
+    """So that the runs of old commits can be repeated."""
+    params = Pointwise(8, 4).init(jax.random.key(0), jnp.zeros((1, 16)))["params"]
+    drawn = params["K"]["kernel"][0, 0], params["L"]["kernel"][3, 1]
+    expected = [-0.5945231, -0.39186773, 0.7495964, 0.38156426]
+    np.testing.assert_array_equal(np.concatenate(drawn), np.float32(expected))
+
+
 class TestAxis(chex.TestCase):
     """The channels on another axis than the last."""
 

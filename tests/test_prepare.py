@@ -16,8 +16,9 @@ import pytest
 from made_sets import csv_of, digest_of, draw, encode, pack, prepare_made
 
 from train.config import Config, RunError
-from train.data import archives, find_source, load_dataset, prepared, split
+from train.data import find_source, load_dataset, prepared, split
 from train.data.prepare import prepare
+from train.data.published import archives
 
 NAME = "cropped_plantdoc"
 ROOT = Path(__file__).parents[1]

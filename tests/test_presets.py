@@ -1,6 +1,7 @@
 """The presets against the paper's tables and recipe."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ def test_there_is_one_for_each_row_that_is_not_inception():
     with (Path(__file__).parents[1] / "train/paper_results.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["model"] != "inception_v3"]
     assert len(rows) == len(paper_rows()) == 34
-    assert len(presets()) == 2 * 34 + 1
+    assert len(presets()) == 2 * 34 + 3 + 1  # ConvMixer's, that of digits
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,19 @@ def test_a_modern_one_has_the_net_and_the_data_of_its_row():
         assert getattr(paper, name) == getattr(modern, name)
     assert (modern.optimizer, modern.schedule, modern.dtype) == (
         *("adamw", "cosine", "bfloat16"),
+    )
+
+
+@pytest.mark.parametrize(("variant", "channels"), [("dense", None), ("32ch", 32)])
+def test_convmixer_has_the_modern_recipe(variant, channels):
+    config = parse(["--preset", f"modern-cifar10-convmixer-{variant}"])
+    of_mobilenet = parse(["--preset", "modern-cifar10-mobilenet-16ch"])
+    assert config == replace(
+        of_mobilenet,
+        preset=f"modern-cifar10-convmixer-{variant}",
+        model="convmixer",
+        min_channels=channels,
+        image_size=32,
     )
 
 

@@ -13,7 +13,7 @@ from train_processes import Start, assert_same_end, finish, starter, wait_for
 
 import gpwjax
 from train.data import load_dataset
-from train.evaluate.predictions import read_predictions
+from train.evaluate.files import read_answers
 from train.presets import DIGITS
 from train.report.build import build_report
 from train.run_folder import read_metrics
@@ -66,7 +66,7 @@ def test_the_weights_file_gives_the_answers_that_were_reported(whole):
     probabilities = classifier.predict(np.asarray(data.images[data.test]))
     accuracy = np.mean(probabilities.argmax(-1) == data.labels[data.test])
     np.testing.assert_allclose(accuracy, result["test_accuracy"], rtol=1e-6)
-    reported = read_predictions(whole)
+    reported = read_answers(whole)
     np.testing.assert_array_equal(reported.indices, data.test)
     np.testing.assert_array_equal(reported.labels, data.labels[data.test])
     np.testing.assert_array_equal(reported.predicted, probabilities.argmax(-1))
@@ -138,4 +138,4 @@ def test_what_cannot_run_is_one_line_and_leaves_no_folder(start, tmp_path):
 def test_the_default_run_learns_the_digits(start, tmp_path, seed):
     finish(start("--seed", seed, "--run-dir", tmp_path / "run"))
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert result["test_accuracy"] >= 0.97
+    assert result["test_accuracy"] >= 0.98

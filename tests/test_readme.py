@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,16 @@ import pytest
 import gpwjax
 from gpwjax import cli
 from train.command_line import parse
-from train.data.__main__ import read_args
-from train.evaluate import __main__ as evaluate
+from train.data import __main__ as data_program
+from train.evaluate import __main__ as evaluation_program
+from train.report import __main__ as report_program
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+OF_TRAINING = (ROOT / "train" / "README.md").read_text()
+OF_BENCHMARKS = (ROOT / "benchmarks" / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README + OF_TRAINING, re.DOTALL)
+COMMANDS = "".join(block for language, block in BLOCKS if not language)
 
 
 def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
@@ -30,55 +36,61 @@ def test_the_python_examples_run(tmp_path, monkeypatch, capsys):
     assert session["heat"].shape == (1, 2, 2)
     assert capsys.readouterr().out == (
         "244298\n"
-        "2,329,290 parameters, 463,153,152 MACs\n"
-        "1,067,722 parameters, 220,276,736 MACs\n"
+        "70,400 parameters, 71,303,168 MACs\n"
+        "43,136 parameters, 43,253,760 MACs\n"
     )
 
 
+def commands(name: str) -> list[list[str]]:
+    """The arguments of each command `gpwjax NAME` in the READMEs."""
+    found = re.findall(rf"gpwjax {name}( [^\n\"]*)?\n", COMMANDS)
+    assert found
+    return [shlex.split(arguments) for arguments in found]
+
+
+@pytest.mark.parametrize("arguments", commands("train"))
+def test_the_training_commands_are_understood(arguments):
+    if "--list-presets" not in arguments:
+        parse(arguments)
+
+
+@pytest.mark.parametrize("arguments", commands("data"))
+def test_the_data_commands_are_understood(arguments):
+    data_program.read_args(arguments)
+
+
+@pytest.mark.parametrize("arguments", commands("evaluate"))
+def test_the_evaluation_commands_are_understood(arguments):
+    evaluation_program.read_args(arguments)
+
+
+@pytest.mark.parametrize("arguments", commands("report"))
+def test_the_report_commands_are_understood(arguments):
+    report_program.read_args(arguments)
+
+
 @pytest.mark.parametrize(
-    "command",
-    re.findall(
-        r"python -m train(?!\S| --help| --list-presets)([^\n&]*)\n",
-        "".join(b for _, b in BLOCKS),
-    ),
+    "arguments",
+    [
+        [name, *arguments]
+        for name in ("summary", "predict", "explain", "export")
+        for arguments in commands(name)
+    ],
 )
-def test_the_training_commands_are_understood(command):
-    parse(command.split())
+def test_the_other_commands_are_understood(arguments):
+    cli.parser().parse_args(arguments)
 
 
 def test_the_table_of_faults_names_tests_that_exist():
-    named = set(re.findall(r"`(test_\w+\.py)`", README))
+    named = set(re.findall(r"`(test_\w+\.py)`", OF_TRAINING))
     assert len(named) > 5
     assert named <= {file.name for file in Path(__file__).parent.iterdir()}
-
-
-@pytest.mark.parametrize(
-    "command",
-    re.findall(r"python -m train\.data( .*)\n", "".join(b for _, b in BLOCKS)),
-)
-def test_the_data_commands_are_understood(command):
-    read_args(command.split())
-
-
-@pytest.mark.parametrize(
-    "command", re.findall(r"^gpwjax (\w+ .*)\n", "".join(b for _, b in BLOCKS), re.M)
-)
-def test_the_commands_on_trained_nets_are_understood(command):
-    cli.parser().parse_args(command.split())
-
-
-@pytest.mark.parametrize(
-    "command",
-    re.findall(r"python -m train\.evaluate (.*)\n", "".join(b for _, b in BLOCKS)),
-)
-def test_the_evaluation_commands_are_understood(command):
-    evaluate.read_args(command.split())
 
 
 def test_the_table_of_nets_is_that_of_the_exact_counts():
     """Which tests/test_paper_counts.py compares with ours."""
     table = re.findall(
-        r"\| `(\w+)` \| (\S+).*? \| (\d+) \| ([\d,]+) \| ([\d,]+) \|", README
+        r"\| `(\w+)` \| (\S+).*? \| (\d+) \| ([\d,]+) \| ([\d,]+) \|", OF_BENCHMARKS
     )
     with open(Path(__file__).with_name("exact_counts.csv"), newline="") as file:
         rows = list(csv.DictReader(file))

@@ -6,17 +6,21 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from made_runs import DIGITS
 from PIL import Image
 
 from train.command_line import parse
 from train.config import Config, RunError
 from train.data import load_dataset
-from train.presets import DIGITS, presets
+from train.presets import presets
 from train.recipes import described, norm_momentum, settled
 
 
 def dataset(images: int, image_size: int = 32) -> SimpleNamespace:
-    return SimpleNamespace(train=np.arange(images), image_size=image_size)
+    values = (0, 65535)
+    return SimpleNamespace(
+        train=np.arange(images), image_size=image_size, values=values
+    )
 
 
 def settle(args: str, images: int, image_size: int = 32, devices: int = 1) -> Config:
@@ -46,7 +50,8 @@ def test_the_recipe_is_what_the_data_set_is(args, recipe, optimizer):
 @pytest.mark.parametrize("name", presets())
 def test_nothing_of_a_preset_is_left_to_the_data_set(name):
     config = presets()[name]
-    assert settled(config, dataset(45_000), devices=1) == config
+    large, small = (settled(config, dataset(n), devices=1) for n in (45_000, 1_258))
+    assert large == small
 
 
 def test_a_preset_and_a_recipe_exclude_each_other(capsys):
@@ -101,6 +106,10 @@ def test_what_is_set_stays():
 def test_the_warm_up_is_a_tenth_of_the_epochs(recipe, epochs, warmup):
     config = settle(f"--data pets --recipe {recipe} --epochs {epochs}", 225)
     assert config.warmup_epochs == warmup
+
+
+def test_cycles_have_no_warm_up():
+    assert settle("--data pets --schedule cycle", 225).warmup_epochs == 0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from made_runs import PLAIN, make_run
 import train.report.__main__
 from train.command_line import parse
 from train.config import Augmentation, Config
-from train.evaluate.predictions import read_predictions
+from train.evaluate.files import read_answers
 from train.evaluate.scores import class_table, half_interval, wilson_interval
 from train.presets import DIGITS, presets
 from train.report.build import build_report, build_reports
@@ -179,7 +179,7 @@ def test_the_numbers_are_those_of_the_run(tmp_path):
     for row, expected in zip(epochs, read_metrics(run), strict=True):
         assert int(row[0]) == expected["epoch"]
         assert float(row[3]) == pytest.approx(expected["val_loss"], rel=1e-3)
-    predictions = read_predictions(run)
+    predictions = read_answers(run)
     matrix = page.table("How many test images")
     counts = [[int(cell or 0) for cell in row[1:]] for row in matrix[1:]]
     np.testing.assert_array_equal(counts, predictions.confusion)
@@ -194,7 +194,7 @@ def test_the_numbers_are_those_of_the_run(tmp_path):
 def test_the_mistakes_are_the_most_confident_ones(tmp_path):
     run = make_run(tmp_path / "run", images=60)
     page = page_of(run)
-    predictions = read_predictions(run)
+    predictions = read_answers(run)
     shown = page.all("figcaption")
     shown = [text for _, _, text in shown if "taken for" in text]
     assert len(shown) == 12
@@ -293,8 +293,8 @@ def test_what_differs_from_the_paper_is_said():
 )
 def test_the_command_makes_the_run_again(config):
     words = shlex.split(command_of(config))
-    assert words[:3] == ["python", "-m", "train"]
-    again = parse(words[3:]).to_json()
+    assert words[:2] == ["gpwjax", "train"]
+    again = parse(words[2:]).to_json()
     expected = config.to_json()
     if expected["preset"] not in presets():
         expected["preset"] = None

@@ -1,4 +1,4 @@
-"""Runs of whole recipes in slices, over machines that keep nothing."""
+"""Runs of whole recipes in slices."""
 
 import argparse
 import csv
@@ -7,17 +7,18 @@ import json
 import re
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from made_nets import Tiny
+from made_runs import DIGITS
 
 import train.loop
-from benchmarks import accuracy, pack, reproduce, trial
+from benchmarks import accuracy, reproduce, trial
 from gpwjax.models import MODELS
-from train.config import Config, RunError
-from train.presets import DIGITS, presets
+from train.config import Config
+from train.presets import presets
 from train.process.stop import Stopped, StopRequest
 from train.run_folder import read_metrics
 
@@ -35,7 +36,6 @@ def made_row(tmp_path_factory) -> Iterator[None]:
         patch.setitem(MODELS, "tiny", Tiny)
         patch.setitem(presets(), ROW, config)
         patch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
-        patch.setattr(pack, "PART_BYTES", 15_000)
         cache = tmp_path_factory.mktemp("cache")
         patch.setenv("XDG_CACHE_HOME", str(cache))
         patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache / "xla"))
@@ -43,9 +43,7 @@ def made_row(tmp_path_factory) -> Iterator[None]:
         yield
 
 
-def run_slice(
-    work: Path, state: Path | None, steps: int | None = None, **changes
-) -> tuple[int | None, int]:
+def run_slice(work: Path, steps: int | None = None) -> tuple[int | None, int]:
     """Runs a slice, which is asked to stop after some steps: the exit status, if it
     was stopped, and the steps that it took."""
     stop, step, taken = StopRequest(), train.loop.train_step, 0
@@ -57,12 +55,9 @@ def run_slice(
             stop.signum = signal.SIGTERM
         return step(*args, **kwargs)
 
-    if state is not None:
-        pack.unpack(state, work)
-    recipe = dataclasses.replace(presets()[ROW], **changes)
-    configs = [reproduce.one_run(recipe, 0, work)]
+    configs = [reproduce.one_run(presets()[ROW], 0, work)]
     commit = COMMITS[0 if steps else 1]
-    options = argparse.Namespace(work=work, state=state, commit=commit)
+    options = argparse.Namespace(work=work, commit=commit)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.loop, "train_step", counted)
         try:
@@ -76,39 +71,19 @@ def run_slice(
 def whole(tmp_path_factory) -> Path:
     """The work folder of an undisturbed run."""
     work = tmp_path_factory.mktemp("whole")
-    assert run_slice(work, None) == (None, 18)
+    assert run_slice(work) == (None, 18)
     return work
 
 
 @pytest.fixture(scope="module")
 def slices(tmp_path_factory) -> list[Path]:
-    """The state after each of two slices on machines of their own, the first stopped
-    within the second epoch, and the work folder of the last one."""
-    folders = []
-    state = tmp_path_factory.mktemp("state")
-    for number, (steps, expected) in enumerate(((8, (143, 8)), (None, (None, 10)))):
-        work = tmp_path_factory.mktemp("machine") / "runs"
-        assert run_slice(work, state, steps) == expected
-        folders.append(tmp_path_factory.mktemp("carried") / str(number))
-        shutil.copytree(state, folders[-1])
-    return [*folders, work]
-
-
-@pytest.fixture
-def carried(slices, tmp_path) -> Path:
-    """A copy of the state after the first slice, which has two checkpoints."""
-    return Path(shutil.copytree(slices[0], tmp_path / "carried"))
-
-
-def files_in(folder: Path) -> dict[str, bytes]:
-    return {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()}
-
-
-def unpacked(state: Path, work: Path) -> dict[str, bytes]:
-    """The files of a state by their paths."""
-    assert pack.unpack(state, work)
-    files = (file for file in work.rglob("*") if file.is_file())
-    return {str(file.relative_to(work)): file.read_bytes() for file in files}
+    """The work folder after each of two slices, the first stopped within the second
+    epoch, each on a machine of its own that got a copy of the former."""
+    folders = [tmp_path_factory.mktemp("machine") / "runs" for _ in range(2)]
+    assert run_slice(folders[0], 8) == (143, 8)
+    shutil.copytree(*folders)
+    assert run_slice(folders[1]) == (None, 10)
+    return folders
 
 
 def test_slices_on_new_machines_end_like_an_undisturbed_run(slices, whole):
@@ -127,114 +102,12 @@ def test_slices_on_new_machines_end_like_an_undisturbed_run(slices, whole):
         assert results[0][key] == results[1][key]
 
 
-def test_a_state_is_few_small_files_and_that_of_a_finished_run_is_smaller(
-    slices, tmp_path
-):
-    unfinished, finished = (files_in(state) for state in slices[:2])
-    assert 3 <= len(unfinished) <= 8
-    assert len(finished) == 2
-    for content in [*unfinished.values(), *finished.values()]:
-        assert len(content) <= pack.PART_BYTES
-    small = {Path(file).name for file in unpacked(slices[1], tmp_path / "work")}
-    assert small == {accuracy.COMMITS, *reproduce.SMALL}
-
-
-def flip_a_byte(state: Path) -> None:
-    file = sorted(state.glob("state-*"))[1]
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
-def lose_a_part(state: Path) -> None:
-    sorted(state.glob("state-*"))[-1].unlink()
-
-
-def lose_the_index(state: Path) -> None:
-    (state / pack.INDEX).unlink()
-
-
-def be_of_another_format(state: Path) -> None:
-    (state / pack.INDEX).write_text('{"format": 0, "parts": {}}')
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (flip_a_byte, "state-.*-1 is not what was written: its SHA-256 must be"),
-        (lose_a_part, "a part of the state cannot be read: .*state-"),
-        (lose_the_index, "lacks state.json: copy all files of the state"),
-        (be_of_another_format, "must be of a state of format 1"),
-    ],
-)
-def test_a_damaged_state_is_refused_and_changes_nothing(
-    carried, tmp_path, damage: Callable[[Path], None], message
-):
-    damage(carried)
-    with pytest.raises(RunError, match=message):
-        pack.unpack(carried, tmp_path / "work")
-    assert not (tmp_path / "work").exists()
-
-
-@pytest.mark.parametrize("writer", ["write_bytes", "write_text"])
-def test_a_kill_while_packing_leaves_the_former_state(
-    carried, tmp_path, monkeypatch, writer
-):
-    former = unpacked(carried, tmp_path / "former")
-    work = tmp_path / "work"
-    unpacked(carried, work)
-    (work / accuracy.COMMITS).write_text('{"other": []}')
-    writes = 0
-    original = getattr(pack, writer)
-
-    def killed(file: Path, content: bytes | str) -> None:
-        nonlocal writes
-        writes += 1
-        if writes == (2 if writer == "write_bytes" else 1):
-            raise KeyboardInterrupt
-        original(file, content)
-
-    monkeypatch.setattr(pack, writer, killed)
-    with pytest.raises(KeyboardInterrupt):
-        pack.pack(work, reproduce.files_to_pack(work), carried)
-    assert unpacked(carried, tmp_path / "later") == former
-    monkeypatch.setattr(pack, writer, original)
-    pack.pack(work, reproduce.files_to_pack(work), carried)
-    assert unpacked(carried, tmp_path / "last") != former
-    index = json.loads((carried / pack.INDEX).read_text())
-    assert set(files_in(carried)) == {pack.INDEX, *index["parts"]}
-
-
-def test_a_state_that_is_too_large_leaves_the_former_one(
-    carried, tmp_path, monkeypatch
-):
-    former = files_in(carried)
-    unpacked(carried, tmp_path / "work")
-    monkeypatch.setattr(pack, "MOST_PARTS", 1)
-    files = reproduce.files_to_pack(tmp_path / "work")
-    with pytest.raises(RunError, match="the state must have at most"):
-        pack.pack(tmp_path / "work", files, carried)
-    assert files_in(carried) == former
-
-
-def test_the_state_of_another_configuration_is_refused(carried, tmp_path):
-    with pytest.raises(RunError, match="--epochs was 3, now 4"):
-        run_slice(tmp_path / "work", carried, epochs=4)
-
-
-def test_what_is_finished_in_the_work_folder_keeps_its_files(carried, whole, tmp_path):
-    work = Path(shutil.copytree(whole, tmp_path / "work"))
-    pack.unpack(carried, work)
-    assert (work / f"{ROW}-float32-seed0" / "model.safetensors").is_file()
-
-
 def test_accuracy_csv_has_the_finished_whole_runs_once(
-    slices, whole, carried, tmp_path, monkeypatch
+    slices, whole, tmp_path, monkeypatch
 ):
     results = tmp_path / "results"
     results.mkdir()
-    pack.unpack(carried, tmp_path / "unfinished")
-    assert accuracy.update(tmp_path / "unfinished", results) == []
+    assert accuracy.update(slices[0], results) == []
     assert not list(results.iterdir())
     (row,) = accuracy.update(slices[-1], results)
     result = json.loads(next(slices[-1].glob("*/result.json")).read_text())
@@ -247,7 +120,7 @@ def test_accuracy_csv_has_the_finished_whole_runs_once(
     assert (results / "accuracy.png").is_file()
     monkeypatch.setattr(accuracy, "draw", lambda *_: None)  # takes half a second
     accuracy.update(slices[-1], results)
-    accuracy.update(tmp_path / "unfinished", results)
+    accuracy.update(slices[0], results)
     assert (results / "accuracy.csv").read_text() == first
     accuracy.update(whole, results)  # the same run, of another commit
     with (results / "accuracy.csv").open(newline="") as file:
@@ -289,7 +162,7 @@ def test_the_table_has_a_line_for_all_seeds_of_a_row():
     assert [cell.strip() for cell in line.strip("|").split("|")] == [
         *("`cifar10-mobilenet-16ch`, bfloat16", "244,298", "89.81", "90.00 ± 2.48"),
         *("0, 1, 2", "50", "Card", "1,200", "ccccccc"),
-        "`python -m train --preset cifar10-mobilenet-16ch --dtype bfloat16 --seeds 3`",
+        "`gpwjax train --preset cifar10-mobilenet-16ch --dtype bfloat16 --seeds 3`",
     ]
     assert accuracy.table([]).startswith("Nothing has been measured")
 

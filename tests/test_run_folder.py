@@ -3,13 +3,12 @@
 import dataclasses
 
 import pytest
+from made_runs import DIGITS
 
 from train.config import RunError
-from train.presets import DIGITS
+from train.origin import check_run_folder, make_run_folder
 from train.run_folder import (
-    METRICS,
-    check_run_folder,
-    make_run_folder,
+    COLUMNS,
     read_metrics,
     write_metrics,
     write_skipped,
@@ -56,7 +55,7 @@ def test_a_folder_that_cannot_be_made_is_an_error(config):
 
 def test_metrics_are_read_as_they_were_written(tmp_path):
     rows = [
-        {name: value for value, name in enumerate(METRICS, start=10 * i)}
+        {name: value for value, name in enumerate(COLUMNS, start=10 * i)}
         for i in range(3)
     ]
     write_metrics(tmp_path, rows)
@@ -66,7 +65,7 @@ def test_metrics_are_read_as_they_were_written(tmp_path):
 
 def test_lines_of_metrics_that_are_not_whole_are_left_out(tmp_path, caplog):
     rows = [
-        {name: value for value, name in enumerate(METRICS, start=10 * i)}
+        {name: value for value, name in enumerate(COLUMNS, start=10 * i)}
         for i in range(3)
     ]
     write_metrics(tmp_path, rows)
@@ -94,7 +93,7 @@ def test_a_damaged_configuration_is_one_clear_error(config, content):
 
 def test_what_a_killed_start_leaves_is_no_obstacle(config):
     config.folder.mkdir(parents=True)
-    (config.folder / ".config.json.unfinished").write_text("{")
+    (config.folder / ".config.json.unfinished-1").write_text("{")
     check_run_folder(config)
 
 

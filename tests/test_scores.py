@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from train.config import RunError
 from train.data import Dataset
+from train.evaluate.answers import Answers
 from train.evaluate.program import match_classes
 from train.evaluate.scores import (
-    Answers,
     calibration_error,
     calibration_table,
     class_table,
@@ -21,7 +22,7 @@ from train.evaluate.scores import (
 PROBABILITIES = np.array(
     [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4], [0.5, 0.3, 0.2]]
 )
-ANSWERS = Answers(("a", "b", "c"), np.array([0, 1, 2, 2]), np.log(PROBABILITIES))
+ANSWERS = Answers.of(("a", "b", "c"), np.array([0, 1, 2, 2]), np.log(PROBABILITIES))
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 9), (9, 9), (8981, 10_000), (3, 7)])
@@ -47,6 +48,21 @@ def test_a_class_has_its_recall_and_precision():
     a, _, c = class_table(ANSWERS)
     assert (a["images"], a["recall"], a["precision"]) == (1, 1.0, 0.5)
     assert (c["images"], c["recall"], c["precision"]) == (2, 0.5, 1.0)
+
+
+def test_the_table_of_classes_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    labels, logits = rng.integers(0, 5, 60), rng.normal(size=(60, 6))
+    logits[:, 4] = -9  # never the answer, and of class 5 there is no image
+    answers = Answers.of(tuple("abcdef"), labels, logits)
+    expected = precision_recall_fscore_support(
+        labels, logits.argmax(1), labels=range(6), zero_division=np.nan
+    )
+    for name, values in zip(("precision", "recall", "f1"), expected, strict=False):
+        found = [row[name] for row in class_table(answers)]
+        np.testing.assert_allclose(np.array(found, float), values)
+    matrix = confusion_matrix(labels, logits.argmax(1), labels=range(6))
+    np.testing.assert_array_equal(answers.confusion, matrix)
 
 
 def test_the_top_classes_are_counted():

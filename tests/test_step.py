@@ -1,6 +1,5 @@
 """The train step and the evaluation step."""
 
-import dataclasses
 from functools import partial
 
 import chex
@@ -14,11 +13,20 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from train.augment import as_input
 from train.config import NO_AUGMENTATION, Augmentation, Config
-from train.step import Metrics, TrainState, eval_step, train_step
+from train.step import (
+    EvalSettings,
+    Metrics,
+    StepSettings,
+    TrainState,
+    add_answers,
+    eval_step,
+    train_step,
+)
 
 AUGMENTATION = Augmentation(rotation=10, shift=0.1)
 CONFIG = Config(data="drawn", image_size=8, augmentation=AUGMENTATION)
-step = partial(train_step, config=CONFIG)
+SETTINGS = StepSettings.of(CONFIG)
+step = partial(train_step, settings=SETTINGS)
 
 
 class TinyNet(nn.Module):
@@ -72,12 +80,12 @@ def test_it_learns_and_counts(batch):
 def test_it_is_traced_once(batch):
     traced_once = jax.jit(
         chex.assert_max_traces(train_step.__wrapped__, n=1),
-        static_argnames="config",
+        static_argnames="settings",
     )
     chex.clear_trace_counter()
     state = make_state()
     for _ in range(3):
-        state, _ = traced_once(state, *batch, jax.random.key(1), config=CONFIG)
+        state, _ = traced_once(state, *batch, jax.random.key(1), settings=SETTINGS)
 
 
 def test_the_state_is_donated(batch):
@@ -124,16 +132,15 @@ def test_evaluation_leaves_out_what_fills_up_the_batch(batch):
     )
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
     weights = (np.arange(16) < 5).astype(np.float32)
-    metrics, predicted = eval_step(
-        state, Metrics.zero(), images, labels, weights, KEY, image_size=8
+    answers = eval_step(
+        MODEL, state.variables, images, None, settings=EvalSettings(4, 8)
     )
+    metrics = add_answers(Metrics.zero(), answers, labels, weights)
     right = np.asarray(logits.argmax(-1)) == labels
     assert metrics.images == 5
     assert metrics.correct == right[:5].sum()
     np.testing.assert_allclose(metrics.loss, losses[:5].sum(), rtol=1e-5)
-    np.testing.assert_array_equal(predicted.classes, logits.argmax(-1))
-    confidence = jax.nn.softmax(logits).max(-1)
-    np.testing.assert_allclose(predicted.confidence, confidence, rtol=1e-5)
+    np.testing.assert_allclose(answers, logits, rtol=1e-5, atol=1e-6)
 
 
 def test_input_is_enlarged_by_nearest_neighbour():
@@ -145,13 +152,13 @@ def test_input_is_enlarged_by_nearest_neighbour():
 
 def test_the_mean_of_the_weights_by_hand(batch):
     """Its decay is (1 + t) / (10 + t) after step t, up to the one that is set."""
-    config = dataclasses.replace(CONFIG, ema=0.3)
+    settings = SETTINGS._replace(ema=0.3)
     state = make_state()
     ema = jax.tree.map(jnp.copy, state.variables)
     state = state.replace(ema=ema)
     mean = np.asarray(ema["params"]["Dense_0"]["kernel"])
     for decay in (2 / 11, 3 / 12, 0.3, 0.3):
-        state, _ = train_step(state, *batch, KEY, config=config)
+        state, _ = train_step(state, *batch, KEY, settings=settings)
         kernel = np.asarray(state.params["Dense_0"]["kernel"])
         mean = decay * mean + (1 - decay) * kernel
     tested = state.tested_variables["params"]["Dense_0"]["kernel"]
@@ -179,12 +186,12 @@ def test_classes_of_no_weight_teach_nothing(batch):
 
 def test_a_mixed_image_has_its_share_of_both_weights(batch):
     """Two images blended with each other: the mean of both, whatever the shares."""
-    config = dataclasses.replace(CONFIG, mixup=1.0, augmentation=NO_AUGMENTATION)
+    settings = SETTINGS._replace(mixup=1.0, augmentation=NO_AUGMENTATION)
     images, labels = batch[0][:2], np.array([0, 1], np.int32)
     kept = []
     for weights in ([1.0, 3.0, 0.0], [2.0, 2.0, 0.0]):
         arguments = (images, labels, KEY, jnp.array(weights))
-        state, loss = train_step(make_state(), *arguments, config=config)
+        state, loss = train_step(make_state(), *arguments, settings=settings)
         kept.append((float(loss), float(state.metrics.loss)))
     (loss, plain), (even, same) = kept
     assert plain == same  # what is shown is not weighted
@@ -193,9 +200,32 @@ def test_a_mixed_image_has_its_share_of_both_weights(batch):
 
 
 def test_validation_may_be_augmented(batch):
-    images, labels = batch
-    state, weights = make_state(), np.ones(16, np.float32)
-    measure = partial(eval_step, state, Metrics.zero(), images, labels, weights)
-    plain, _ = measure(KEY, image_size=8)
-    changed, _ = measure(KEY, image_size=8, augmentation=AUGMENTATION)
-    assert plain.loss != changed.loss
+    answers = partial(eval_step, MODEL, make_state().variables, batch[0])
+    plain = answers(None, settings=EvalSettings(4, 8))
+    changed = answers(KEY, settings=EvalSettings(4, 8, AUGMENTATION))
+    assert not np.allclose(plain, changed)
+
+
+def test_a_mirrored_answer_is_the_mean_of_both(batch):
+    images, _ = batch
+    variables = make_state().variables
+
+    def probabilities(images: np.ndarray, **settings: bool) -> jax.Array:
+        settings = EvalSettings(4, 8, **settings)
+        return jax.nn.softmax(
+            eval_step(MODEL, variables, images, None, settings=settings)
+        )
+
+    both = probabilities(images) + probabilities(images[:, :, ::-1])
+    mirrored = probabilities(images, mirror=True)
+    np.testing.assert_allclose(mirrored, both / 2, rtol=1e-5)
+
+
+def test_images_are_enlarged_by_way_of_the_size_that_the_net_knows(batch):
+    """3 pixels to 5 and then to 8 are others than 3 pixels to 8."""
+    images = batch[0][:, :3, :3]
+    stored = as_input(jnp.asarray(images), 5)
+    variables = make_state().variables
+    answers = eval_step(MODEL, variables, images, None, settings=EvalSettings(5, 8))
+    expected = MODEL.apply(variables, as_input(stored, 8), train=False)
+    np.testing.assert_allclose(answers, expected, rtol=1e-5, atol=1e-6)

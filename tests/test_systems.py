@@ -13,9 +13,9 @@ import pytest
 
 from train.config import RunError
 from train.data.prepare import locked as locked_to_prepare
+from train.origin import locked
 from train.process import locks
 from train.process.stop import Stopped, StopRequest
-from train.run_folder import locked
 
 HOLD = """
 import sys

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 from made_nets import Tiny
+from made_runs import DIGITS
 from PIL import Image
 
 import train.loop
 from gpwjax.models import MODELS
 from train.config import Config
 from train.loop import fit
-from train.presets import DIGITS
 from train.process.stop import StopRequest
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")

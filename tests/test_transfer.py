@@ -15,17 +15,18 @@ import optax
 import pytest
 from flax import linen as nn
 from made_nets import GROUPED, Tiny
+from made_runs import DIGITS
 from train_processes import assert_same_end
 
 import gpwjax
 import train.loop
+import train.start
 from gpwjax.models import MODELS
 from gpwjax.weights import flatten
 from train.config import NO_AUGMENTATION, Config, RunError
 from train.loop import fit
-from train.presets import DIGITS
 from train.process.stop import Stopped, StopRequest
-from train.step import Metrics, TrainState, split, train_step
+from train.step import Metrics, StepSettings, TrainState, split, train_step
 from train.transfer import HEAD
 
 START = dataclasses.replace(DIGITS, model="parted", min_channels=8, batch_size=64)
@@ -111,7 +112,7 @@ def first_state(monkeypatch) -> Callable[[Config], TrainState]:
     class ReachedError(Exception):
         """The run need not go on."""
 
-    def reached(run: Any, state: TrainState, *_: Any) -> None:
+    def reached(run: Any, stop: Any, state: TrainState, *_: Any) -> None:
         raise ReachedError(state)
 
     def begin(config: Config) -> TrainState:
@@ -239,13 +240,13 @@ def test_the_net_of_a_run_folder_is_taken_over(config, tmp_path, weights, first_
             "--init: no weights file none.safetensors",
         ),
         ({"init": Path(__file__)}, "--init: .*test_transfer.py is not a weights file"),
-        ({"init": Path(__file__).parent}, "--init: .* it is no run folder"),
+        ({"init": Path(__file__).parent}, "--init: .* is no run folder"),
     ],
 )
 def test_what_does_not_fit_is_one_error_before_the_data_are_read(
     config, monkeypatch, settings, message
 ):
-    monkeypatch.setattr(train.loop, "load_dataset", None)
+    monkeypatch.setattr(train.start, "load_dataset", None)
     with pytest.raises(RunError, match=message):
         fit(dataclasses.replace(config, **settings), StopRequest())
     assert not config.folder.exists()
@@ -292,7 +293,7 @@ def test_frozen_norms_use_their_running_statistics(shallow):
     ).replace(step=np.int32(0))
     config = Config("drawn", image_size=8, augmentation=NO_AUGMENTATION)
     # Not donated, since it is compared with.
-    step = jax.jit(partial(train_step.__wrapped__, config=config))
+    step = jax.jit(partial(train_step.__wrapped__, settings=StepSettings.of(config)))
     new, actual_loss = step(state, images, labels, jax.random.key(0))
     np.testing.assert_allclose(actual_loss, loss, rtol=1e-5)
     change = jax.tree.map(lambda a, b: a - b, state.params, new.params)

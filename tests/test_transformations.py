@@ -11,8 +11,8 @@ from flax import nnx
 from flax.nnx import bridge
 
 from train.config import Config
-from train.optimizer import make_optimizer
-from train.step import Metrics, TrainState, train_step
+from train.optimizer import make_optimizer, make_schedule
+from train.step import Metrics, StepSettings, TrainState, train_step
 
 
 def assert_close(actual: jax.Array, expected: jax.Array) -> None:
@@ -98,7 +98,7 @@ def test_train_step_lowers_for_tpu_and_cuda(shallow):
     config = Config("digits", image_size=8)
     state = TrainState.create(
         apply_fn=model.apply,
-        tx=make_optimizer(config, 100),
+        tx=make_optimizer(config, make_schedule(config, 100)),
         metrics=Metrics.zero(),
         **variables,
     ).replace(step=jnp.zeros((), jnp.int32))
@@ -106,7 +106,7 @@ def test_train_step_lowers_for_tpu_and_cuda(shallow):
     images = jax.ShapeDtypeStruct((4, 4, 4, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct((4,), jnp.int32)
     exported = jax.export.export(train_step, platforms=("tpu", "cuda"))(
-        state, images, labels, key, config=config
+        state, images, labels, key, settings=StepSettings.of(config)
     )
     assert exported.platforms == ("tpu", "cuda")
     new_state, loss = jax.tree.unflatten(exported.out_tree, exported.out_avals)

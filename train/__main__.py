@@ -1,15 +1,16 @@
-"""python -m train: trains a net and tests it. `--help` lists the settings."""
+"""`gpwjax train`: trains a net and tests it. `--help` lists the settings."""
 
 import logging
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 from gpwjax.memory import keep_memory
 from gpwjax.output import run_program
 
-from .command_line import parse
+from .command_line import parse_run
 from .config import Config, RunError
 from .process.runtime import start_jax, start_logging
 from .process.stop import Stopped, StopRequest
@@ -17,18 +18,11 @@ from .process.stop import Stopped, StopRequest
 log = logging.getLogger(__package__)
 
 
-def main() -> int:
+def main(args: Sequence[str] | None = None, prog: str = "python -m train") -> int:
     """Runs the program; the exit status."""
     keep_memory()
-    config = parse(sys.argv[1:])
+    config = parse_run(sys.argv[1:] if args is None else args, prog)
     start_logging()
-    log.info(
-        "training %s %s on %s in %s",
-        config.model,
-        config.variant,
-        config.data,
-        config.folder,
-    )
     stop = StopRequest()
     try:
         run(config, stop)
@@ -65,7 +59,15 @@ def run(config: Config, stop: StopRequest) -> None:
     from .loop import fit
     from .seeds import fit_seeds
 
-    start_jax()
+    devices = start_jax()
+    log.info(
+        "training %s %s on %s in %s, with %s",
+        config.model,
+        config.variant,
+        config.data,
+        config.folder,
+        devices,
+    )
     with logging_redirect_tqdm():
         if config.seeds > 1:
             log.info(fit_seeds(config, stop))

@@ -11,6 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from gpwjax.nearest import nearest_pixel
 from gpwjax.ops.platforms import operation_of
 
 from .config import Augmentation
@@ -184,8 +185,7 @@ def neighbours(positions: jax.Array, enlarged: int, size: int) -> Neighbours:
     share = positions - before
 
     def source(pixels: jax.Array) -> jax.Array:
-        # The pixel whose middle, in the small image, is nearest: as jax.image.resize.
         pixels = jnp.minimum(pixels.astype(jnp.int32), enlarged - 1)
-        return (2 * pixels + 1) * size // (2 * enlarged)
+        return nearest_pixel(pixels, size, enlarged)
 
     return [(source(before), 1 - share), (source(before + 1), share)]

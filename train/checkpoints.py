@@ -1,5 +1,6 @@
 """Checkpoints of a run: the latest, to go on from, and the best, to be tested."""
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -15,13 +16,16 @@ from orbax.checkpoint import checkpoint_managers
 
 from .config import RunError
 from .process.hosts import first_host_first, is_first
+from .run_folder import BROKEN, CHECKPOINTS
 from .step import TrainState
 from .validation import WORST, quality
 
 log = logging.getLogger(__name__)
 
-BROKEN = "broken_checkpoints"  # of a run folder: what could not be read
 DELETED = "deleted"  # of the checkpoints: what a kill may leave half
+
+
+Saved = tuple[TrainState, dict[str, float] | None]  # a state and its validation
 
 
 class BrokenCheckpointError(Exception):
@@ -45,7 +49,8 @@ class Checkpoints:
     def __init__(self, folder: Path, like: TrainState, first_best: int = 1):
         self._quality = partial(quality, first=first_best)
         self._run_folder, self._like = folder, like
-        self._folder = (folder / "checkpoints").absolute()
+        self._sound: dict[int, Saved] = {}  # as they were read at the start
+        self._folder = (folder / CHECKPOINTS).absolute()
         self._remove_deleted()
         self._set_broken_aside()
         policies = checkpoint_managers
@@ -98,7 +103,7 @@ class Checkpoints:
     def restore_latest(self) -> TrainState | None:
         """The state to go on from; None where there is none."""
         step = self._manager.latest_step()
-        return None if step is None else read(self._folder / str(step), self._like)[0]
+        return None if step is None else self._read(step)[0]
 
     def restore_best(self) -> tuple[TrainState, dict[str, float]]:
         """The state of the best epoch, and the metrics of its validation.
@@ -108,7 +113,7 @@ class Checkpoints:
         """
         best = self._manager.best_step()
         try:
-            state, metrics = read(self._folder / str(best), self._like)
+            state, metrics = self._read(best)
         except BrokenCheckpointError as error:
             raise RunError(f"checkpoint {best}, the best one, {error}") from error
         if self._quality(metrics) == WORST:
@@ -117,6 +122,10 @@ class Checkpoints:
                 "no best one: try a smaller --lr, with another --run-dir"
             )
         return state, metrics
+
+    def _read(self, step: int) -> Saved:
+        """A checkpoint, from the disk once: the caller owns its arrays."""
+        return self._sound.pop(step, None) or read(self._folder / str(step), self._like)
 
     def _remove_deleted(self) -> None:
         """Removes what Orbax has deleted by giving it another place."""
@@ -127,10 +136,9 @@ class Checkpoints:
         """Moves the checkpoints that are not sound out of Orbax's sight."""
         if not self._folder.is_dir():
             return
-        steps = [entry for entry in self._folder.iterdir() if entry.name.isdecimal()]
-        for step in sorted(steps, key=lambda step: int(step.name), reverse=True):
+        for step in steps_in(self._folder):
             try:
-                read(step, self._like)
+                self._sound[int(step.name)] = read(step, self._like)
             except BrokenCheckpointError as error:
                 log.warning("left out checkpoint %s, which %s", step.name, error)
                 multihost_utils.sync_global_devices("all hosts have read it")
@@ -147,7 +155,35 @@ class Checkpoints:
         self._manager.close()
 
 
-def read(folder: Path, like: TrainState) -> tuple[TrainState, dict[str, float] | None]:
+def steps_in(folder: Path) -> list[Path]:
+    """The checkpoints in their folder, the latest first."""
+    steps = [entry for entry in folder.iterdir() if entry.name.isdecimal()]
+    return sorted(steps, key=lambda step: int(step.name), reverse=True)
+
+
+def read_best(folder: Path, like: TrainState, first_best: int) -> Saved:
+    """The best checkpoint of a run that may go on meanwhile; what is broken is left
+    where it is. Arguments as of `Checkpoints`.
+
+    Raises:
+      RunError: no epoch is finished, or none has a checkpoint that can be read.
+    """
+    found = []
+    if (folder / CHECKPOINTS).is_dir():
+        for step in steps_in((folder / CHECKPOINTS).absolute()):
+            with contextlib.suppress(BrokenCheckpointError):
+                state, metrics = read(step, like)
+                if metrics is not None and np.isfinite(metrics["val_loss"]):
+                    found.append((state, metrics))
+    if not found:
+        raise RunError(
+            f"the run in {folder} has no net yet: no epoch of it is finished and has a "
+            "checkpoint that can be read"
+        )
+    return max(found, key=lambda saved: quality(saved[1], first_best))
+
+
+def read(folder: Path, like: TrainState) -> Saved:
     """The state of a checkpoint and its metrics, if it has some.
 
     Args:

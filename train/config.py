@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from gpwjax.deep_pictures import is_range
 from gpwjax.places import user_path
+from gpwjax.schemes import PAPERS, SCHEMES, Scheme
 
 
 class RunError(Exception):
@@ -43,6 +45,17 @@ def int_or(word: str) -> tyro.constructors.PrimitiveConstructorSpec:
 
 MinChannels = Annotated[int | None, int_or("none")]  # the dense net
 Auto = Annotated[int | None, int_or("auto")]  # follows the data set
+
+AutoRange = Annotated[
+    str | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="LOW-HIGH|auto",
+        instance_from_str=lambda text: None if text[0] == "auto" else text[0],
+        is_instance=lambda value: value is None or isinstance(value, str),
+        str_from_instance=lambda value: [value or "auto"],
+    ),
+]
 
 # In tyro's own Path, ~ after = would be a folder of that name.
 UserPath = Annotated[
@@ -99,6 +112,7 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation(flip=False, rotation=0, shift=0, shear=0, zoom=0)
+NAMES = ("preset", "recipe")  # of settings that are settings themselves
 HOST_SETTINGS = ("coordinator", "hosts", "host_id")  # of --distributed
 WEIGHT_DECAY = {"adamw": 0.05, "sgd": 5e-4}  # of the optimizers that have one
 
@@ -138,10 +152,16 @@ class Config:
     resize: Literal["bilinear", "nearest"] = "bilinear"
     """How larger pictures are shrunk; smaller ones are enlarged by nearest neighbour.
     """
+    range_16_bit: AutoRange = "0-65535"
+    """Values of 16-bit pictures that are black and white; auto: the lowest and the
+    highest of the training pictures. Of colours the upper 8 bits are read."""
     model: str = "mobilenet"
     """Net: one of gpwjax.list_models()."""
     min_channels: MinChannels = 16
     """Least input channels of a group in the pointwise convolutions; none: dense."""
+    scheme: Scheme = PAPERS
+    """How the pointwise convolutions are grouped: the paper's, or one of the authors'
+    later schemes."""
     image_size: Auto = 224
     """Height and width of the images that the net sees, pixels; auto: as most pictures
     have, up to 224."""
@@ -159,11 +179,19 @@ class Config:
     """Decay of the running batch statistics (None: in the recipe own by the number of
     steps, else the paper's, 0.99 in MobileNet)."""
     init: UserPath | None = None
-    """Trained net to begin with: a weights file or a run folder (None: random weights).
-    Its classifier is taken over too where the classes are the same."""
+    """Trained net to begin with: a weights file, a run folder, or a name that gpwjax
+    list --trained shows (None: random weights). Its classifier is taken over too where
+    the classes are the same."""
     freeze: Names = ()
     """Parts of the net of --init that stay as they are, such as stem,block0: weights
     and batch statistics, which are then used in training too."""
+    teacher: UserPath | None = None
+    """Trained net, named as that of --init, whose softened answers are learned beside
+    the labels; it knows the same classes (None: there is none)."""
+    teacher_weight: float = 0.5
+    """Share of the loss that the answers of --teacher are."""
+    teacher_temperature: float = 4.0
+    """By which the logits of --teacher and those of the net are divided for that."""
     epochs: Auto = 50
     """Passes over the training images; auto: by their number."""
     batch_size: Auto = 64
@@ -205,7 +233,7 @@ class Config:
     ema: float = 0.0
     """Decay of the running mean of the weights, which then is what is validated, tested
     and saved; 0: the weights themselves."""
-    augmentation: Annotated[Augmentation, tyro.conf.OmitArgPrefixes] = Augmentation()
+    augmentation: Augmentation = Augmentation()
     augment_val: bool = False
     """Augment the validation images too, as the paper did for CIFAR."""
     on_nan: Literal["stop", "skip-batch"] = "stop"
@@ -245,9 +273,19 @@ class Config:
         if self.min_channels is not None:
             rule = "at least 1, or none for the dense net"
             check(self.min_channels >= 1, "min_channels", self.min_channels, rule)
+        rule = f"one of {', '.join(SCHEMES)}"
+        check(self.scheme in SCHEMES, "scheme", self.scheme, rule)
         if self.batch_norm_momentum is not None:
             check_share("batch_norm_momentum", self.batch_norm_momentum)
-        check(0 < self.lr < math.inf, "lr", self.lr, "more than 0")
+        for name in ("lr", "teacher_temperature"):
+            value = getattr(self, name)
+            check(0 < value < math.inf, name, value, "more than 0")
+        share = self.teacher_weight
+        check(0 <= share <= 1, "teacher_weight", share, "from 0 to 1")
+        if self.range_16_bit is not None:
+            rule = "two rising integers from 0 to 65535, such as 0-4095, or auto"
+            right = is_range(self.values)
+            check(right, "range_16_bit", self.range_16_bit, rule)
         last = 2**32 - self.seeds
         check(0 <= self.seed <= last, "seed", self.seed, f"from 0 to {last}")
         self._check_what_goes_together()
@@ -260,6 +298,13 @@ class Config:
             check(there, "tensorboard", self.tensorboard, rule)
         rule = "left out without --init"
         check(not self.freeze or bool(self.init), "freeze", ",".join(self.freeze), rule)
+        for name in ("teacher_weight", "teacher_temperature"):
+            value, rule = getattr(self, name), "left out without --teacher"
+            is_default = value == getattr(Config, name)
+            check(is_default or self.teacher is not None, name, value, rule)
+        if self.scheme != PAPERS:
+            rule = "left out with --min-channels none, the dense net"
+            check(self.min_channels is not None, "scheme", self.scheme, rule)
         if self.weight_decay is not None:
             check_at_least_0("weight_decay", self.weight_decay)
             rule = f"left out with --optimizer {self.optimizer}, which has none"
@@ -285,9 +330,18 @@ class Config:
         check(0 <= self.warmup_epochs < most, "warmup_epochs", self.warmup_epochs, rule)
 
     @property
+    def values(self) -> list[int]:
+        """Those of 16-bit pictures that are black and white."""
+        ends = (self.range_16_bit or "").split("-")
+        return [int(end) if end.isdecimal() else -1 for end in ends]
+
+    @property
     def variant(self) -> str:
-        """The paper's name of the variant: dense, 16ch, ..."""
-        return "dense" if self.min_channels is None else f"{self.min_channels}ch"
+        """The paper's name of the variant: dense, 16ch, ..., or 16ch-any."""
+        if self.min_channels is None:
+            return "dense"
+        channels = f"{self.min_channels}ch"
+        return channels if self.scheme == PAPERS else f"{channels}-{self.scheme}"
 
     @property
     def first_best(self) -> int:
@@ -309,7 +363,17 @@ class Config:
         """What the result of a run depends on: all but where things are, what is to be
         done when it fails, and what else is written."""
         settings = dataclasses.asdict(self)
-        settings["init"] = None if self.init is None else str(self.init)
+        for name in ("init", "teacher"):
+            path = settings[name]
+            settings[name] = None if path is None else str(path)
         others = ("data_dir", "archive", "archive_digest", "run_dir", "seeds", "on_nan")
         others += ("tensorboard", "distributed", *HOST_SETTINGS)
         return {name: v for name, v in settings.items() if name not in others}
+
+
+def flatten(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings as the command line has them, without groups."""
+    flat = {}
+    for name, value in settings.items():
+        flat.update(value if isinstance(value, dict) else {name: value})
+    return flat

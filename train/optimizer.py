@@ -10,10 +10,10 @@ from .config import WEIGHT_DECAY, Config
 
 
 def make_optimizer(
-    config: Config, steps_per_epoch: int
+    config: Config, rate: optax.Schedule
 ) -> optax.GradientTransformationExtraArgs:
-    """The optimizer that the configuration names, with its learning rate."""
-    rate = make_schedule(config, steps_per_epoch)
+    """The optimizer that the configuration names, with a learning rate of
+    `make_schedule`."""
     decay = config.weight_decay
     if decay is None:
         decay = WEIGHT_DECAY.get(config.optimizer)

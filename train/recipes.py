@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # Settings that follow the data set where they are None.
 AUTOMATIC = (
     *("image_size", "small_images", "epochs", "batch_size", "warmup_epochs"),
-    "batch_norm_momentum",
+    *("batch_norm_momentum", "range_16_bit"),
 )
 
 # For data of one's own: they follow the pictures in all recipes.
@@ -140,6 +140,7 @@ def settled(config: Config, dataset: "Dataset", devices: int) -> Config:
     amount = next(amount for amount in AMOUNTS if images < amount.images)
     image_size = config.image_size or dataset.image_size
     new: dict[str, Any] = {"image_size": image_size}
+    new["range_16_bit"] = f"{dataset.values[0]}-{dataset.values[1]}"
     if config.small_images is None:
         new["small_images"] = image_size < 2 * ROUNDED
     batch_size = config.batch_size
@@ -152,7 +153,8 @@ def settled(config: Config, dataset: "Dataset", devices: int) -> Config:
     if epochs is None:
         new["epochs"] = epochs = max(amount.epochs, math.ceil(LEAST_STEPS / steps))
     if config.warmup_epochs is None:
-        new["warmup_epochs"] = min(5, epochs // 10)
+        has_one = config.schedule == "cosine"
+        new["warmup_epochs"] = min(5, epochs // 10) if has_one else 0
     if config.recipe == "own" and config.batch_norm_momentum is None:
         new["batch_norm_momentum"] = norm_momentum(steps * epochs)
     try:

@@ -1,85 +1,157 @@
-"""What a finished run writes first: the weights file, tables and result.json."""
+"""What comes of the epochs and of the whole run: its tables, net and result.json."""
 
 import json
+import logging
 from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import jax
-import numpy as np
-from flax import linen as nn
 
 import gpwjax
+from gpwjax.files import write_text
 from gpwjax.summary import stage_costs
 
 from .config import RunError
-from .evaluate.predictions import Predictions
-from .evaluate.scores import class_table, mean
+from .evaluate.answers import Answers
+from .evaluate.files import write_answers
+from .evaluate.scores import class_table, mean, summary
 from .evaluate.tables import write_table
+from .evaluate.testing import answers_to
+from .origin import PACKAGES, about_net
 from .process.hosts import is_first
 from .run import Run
-from .run_folder import PACKAGES, write_text
-from .step import Predicted, TrainState
+from .run_folder import COSTS, RESULT, WEIGHTS
+
+log = logging.getLogger(__name__)
+
+LICENSE = "Apache-2.0"  # of the weights
 
 
-def write_results(
+def epoch_row(
     run: Run,
-    model: nn.Module,
-    counts: gpwjax.Counts,
-    state: TrainState,
-    rows: Sequence[dict[str, Any]],
-    best: dict[str, float],
-    test: dict[str, float],
-    predicted: Predicted,
+    epoch: int,
+    trained: dict[str, float],
+    validated: dict[str, float],
+    rate: float,
+    seconds: float,
 ) -> dict[str, Any]:
-    """Writes all files of a finished run but its pictures; result.json, which marks it
-    so, last.
-
-    Of several hosts the first one writes.
+    """A row of metrics.csv.
 
     Args:
-      counts: of the model.
-      state: of the best epoch, the one that was tested.
+      epoch: counted from 0.
+      trained, validated: mean loss and accuracy.
+      rate: images in a second of training.
+      seconds: of the epoch.
+    """
+    step = (epoch + 1) * run.steps_per_epoch
+    return {
+        "epoch": epoch + 1,
+        "step": step,
+        "lr": round_off(run.schedule(step - 1)),
+        **{f"train_{name}": round_off(x) for name, x in trained.items()},
+        **{f"val_{name}": round_off(x) for name, x in validated.items()},
+        "images_per_second": round(rate, 1),
+        "seconds": round(seconds, 3),
+    }
+
+
+def round_off(x: jax.typing.ArrayLike) -> float:
+    """A float32 without the digits that it does not have."""
+    return float(f"{float(x):.7g}")
+
+
+def log_epoch(row: dict[str, Any], epochs: int) -> None:
+    log.info(
+        "epoch %d/%d: loss %.4f, accuracy %.2f%%, in validation %.4f, %.2f%%; "
+        "learning rate %.2g, %s images/s",
+        row["epoch"],
+        epochs,
+        row["train_loss"],
+        100 * row["train_accuracy"],
+        row["val_loss"],
+        100 * row["val_accuracy"],
+        row["lr"],
+        f"{row['images_per_second']:,.0f}",
+    )
+
+
+def test_and_write(
+    run: Run, variables: dict, rows: Sequence[dict[str, Any]], best: dict[str, float]
+) -> dict[str, Any]:
+    """Tests the net of the best epoch and writes all files of a finished run but its
+    pictures; result.json, which marks it so, last. Of several hosts the first writes.
+
+    Args:
+      variables: of the net.
       rows: of metrics.csv.
       best: the row of the best epoch.
-      test: loss and accuracy on the test images.
-      predicted: for each test image.
 
     Returns:
       The content of result.json.
 
     Raises:
-      RunError: the loss on the test images, or a weight, is not finite.
+      RunError: an answer to a test image, or a weight, is not finite.
     """
-    config, data, folder = run.config, run.dataset, run.folder
-    check_finite(test, int(best["epoch"]))
+    data, epoch = run.dataset, int(best["epoch"])
+    log.info("testing the net of epoch %d, the best in validation", epoch)
+    net = net_of(run, variables)
+    called = f"the net of epoch {epoch}, the best in validation,"
+    tested = partial(
+        answers_to,
+        dataset=data,
+        indices=data.test,
+        batch_size=run.config.batch_size,
+    )
+    answers = tested(net, called)
+    result = result_of(run, answers, rows, best)
+    if run.teacher is not None:
+        result["teacher_accuracy"] = float(
+            tested(run.teacher, "--teacher").right.mean()
+        )
+    if is_first():
+        save_net(run, net, result)
+        write_costs(run)
+        write_answers(run.folder, answers)
+        text = json.dumps(result, indent=2, allow_nan=False)
+        write_text(run.folder / RESULT, text)
+    return result
+
+
+def net_of(run: Run, variables: dict) -> gpwjax.Classifier:
+    """A run's net as its weights file has it."""
+    about = {"image_size": run.config.image_size, "license": LICENSE}
+    return gpwjax.Classifier(run.model, variables, about_net(run.dataset) | about)
+
+
+def result_of(
+    run: Run,
+    answers: Answers,
+    rows: Sequence[dict[str, Any]],
+    best: dict[str, float],
+) -> dict[str, Any]:
+    """The content of result.json; arguments as of `test_and_write`."""
+    tested, classes = summary(answers), class_table(answers)
     result = {
-        "test_accuracy": test["accuracy"],
-        "test_loss": test["loss"],
-        "test_images": len(data.test),
+        "test_accuracy": tested["accuracy"],
+        "test_loss": tested["cross_entropy"],
+        "test_images": tested["images"],
         "val_accuracy": best["val_accuracy"],
         "best_epoch": int(best["epoch"]),
-        "params": counts.params,
-        "macs": counts.macs,
+        "params": run.counts.params,
+        "macs": run.counts.macs,
         "seconds": round(sum(row["seconds"] for row in rows), 1),
         "device": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
         "versions": {name: version(name) for name in ("gpwjax", *PACKAGES)},
-        "seed": config.seed,
+        "seed": run.config.seed,
+        "balanced_accuracy": mean(row["recall"] for row in classes),
+        "lowest_recall": lowest_recall(classes),
     }
-    answers = predictions_of(run, predicted)
-    classes = class_table(answers)
-    result["balanced_accuracy"] = mean(row["recall"] for row in classes)
-    result["lowest_recall"] = lowest_recall(classes)
     if run.class_weights is not None:
-        weights = zip(data.classes, run.class_weights.tolist(), strict=True)
+        weights = zip(run.dataset.classes, run.class_weights.tolist(), strict=True)
         result["class_weights"] = dict(weights)
-    if not is_first():
-        return result
-    save_net(run, model, state.tested_variables, result)
-    write_costs(run, model, counts)
-    answers.write(folder)
-    write_text(folder / "result.json", json.dumps(result, indent=2, allow_nan=False))
     return result
 
 
@@ -90,45 +162,24 @@ def lowest_recall(classes: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {worst["class"]: worst["recall"]}
 
 
-def check_finite(test: dict[str, float], epoch: int) -> None:
-    """Raises RunError where a net's loss on the test images is not finite."""
-    if not np.isfinite([*test.values()]).all():
-        raise RunError(
-            f"the net of epoch {epoch}, the best in validation, answers test images "
-            f"with numbers that are not finite, loss {test['loss']}: there is no result"
-        )
-
-
-def save_net(
-    run: Run, model: nn.Module, variables: dict, result: dict[str, Any]
-) -> None:
+def save_net(run: Run, net: gpwjax.Classifier, result: dict[str, Any]) -> None:
     """Writes the weights file.
 
     Raises:
       RunError: a weight is not finite.
     """
-    data = run.dataset
+    found = {name: result[name] for name in ("test_accuracy", "params", "macs")}
     try:
         gpwjax.save(
-            run.folder / "model.safetensors",
-            model,
-            variables,
-            classes=data.classes,
-            image_size=run.config.image_size,
-            stored_size=data.stored_size,
-            pad=data.pad,
-            resize=data.resize,
-            data=data.name,
-            license="Apache-2.0",
-            **{name: result[name] for name in ("test_accuracy", "params", "macs")},
+            run.folder / WEIGHTS, net.model, net.variables, **net.metadata, **found
         )
     except ValueError as error:
         raise RunError(f"cannot save the net: {error}") from error
 
 
-def write_costs(run: Run, model: nn.Module, counts: gpwjax.Counts) -> None:
+def write_costs(run: Run) -> None:
     """Writes costs.csv: what each stage costs, and what it would in the dense net."""
-    stages = stage_costs(model, counts)
+    model, stages = run.model, stage_costs(run.model, run.counts)
     dense = stages
     if model.min_channels is not None:
         size = run.config.image_size
@@ -142,17 +193,4 @@ def write_costs(run: Run, model: nn.Module, counts: gpwjax.Counts) -> None:
         }
         for stage, cost in stages.items()
     ]
-    write_table(run.folder / "costs.csv", table)
-
-
-def predictions_of(run: Run, predicted: Predicted) -> Predictions:
-    """What was predicted for the test images, with their names and classes."""
-    data = run.dataset
-    return Predictions(
-        data.classes,
-        np.asarray(data.labels[data.test]),
-        predicted.classes,
-        predicted.confidence,
-        data.test,
-        [data.describe(int(index)) for index in data.test],
-    )
+    write_table(run.folder / COSTS, table)

@@ -1,44 +1,64 @@
-"""What stays the same from the first to the last step of a run."""
+"""What stays the same from the first to the last step of a run, each made once."""
 
 import dataclasses
-from collections.abc import Iterator
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+import optax
+from flax import linen as nn
 
-from .config import Config
+import gpwjax
+
+from .config import NO_AUGMENTATION, Config
 from .data import Dataset
-from .process.stop import StopRequest
-from .step import Metrics
-
-Batch = tuple[jax.Array, jax.Array]  # (N, size, size, 3) uint8 images, (N,) labels
-
-
-@cache
-def placements() -> tuple[NamedSharding, NamedSharding]:
-    """Whole on each device, and spread over all of them along the first axis."""
-    # Auto axes, since Linen's Dropout does not know the explicit ones.
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
-    whole, spread = PartitionSpec(), PartitionSpec("data")
-    return NamedSharding(mesh, whole), NamedSharding(mesh, spread)
+from .optimizer import make_optimizer, make_schedule
+from .step import EvalSettings, StepSettings
+from .teacher import Teacher
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run's settings, folder and data, and what follows from them."""
+    """A run's settings, data and net, and what follows from them.
+
+    Attributes:
+      config: all settings, those that follow the data set too.
+      dataset: what is trained on and tested with.
+      model: the net, for the data set's classes.
+      source: the trained net of `--init`, where it was read.
+      teacher: that of `--teacher`.
+    """
 
     config: Config
-    folder: Path
     dataset: Dataset
-    stop: StopRequest
+    model: nn.Module
+    source: gpwjax.Classifier | None = None
+    teacher: gpwjax.Classifier | None = None
+
+    @property
+    def folder(self) -> Path:
+        return self.config.folder
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches only; the images left over differ from epoch to epoch."""
+        """Whole batches only."""
         return len(self.dataset.train) // self.config.batch_size
+
+    @cached_property
+    def counts(self) -> gpwjax.Counts:
+        """Raises ValueError where the images are too small for the net."""
+        size = self.config.image_size
+        return gpwjax.count(self.model, (size, size, 3))
+
+    @cached_property
+    def schedule(self) -> optax.Schedule:
+        """The learning rate of a step (from 0)."""
+        return make_schedule(self.config, self.steps_per_epoch)
+
+    @cached_property
+    def optimizer(self) -> optax.GradientTransformationExtraArgs:
+        return make_optimizer(self.config, self.schedule)
 
     @cached_property
     def keys(self) -> dict[str, jax.Array]:
@@ -46,6 +66,19 @@ class Run:
         uses = ("init", "order", "step", "val")
         keys = jax.random.split(jax.random.key(self.config.seed), len(uses))
         return dict(zip(uses, keys, strict=True))
+
+    @cached_property
+    def step_settings(self) -> StepSettings:
+        return StepSettings.of(self.config)
+
+    @cached_property
+    def validation_settings(self) -> EvalSettings:
+        changes = self.config.augmentation
+        return EvalSettings(
+            self.dataset.stored_size,
+            self.config.image_size,
+            changes if self.config.augment_val else NO_AUGMENTATION,
+        )
 
     @cached_property
     def class_weights(self) -> np.ndarray | None:
@@ -57,64 +90,17 @@ class Run:
         counts = np.array([*data.class_counts(data.train).values()])
         return (counts.sum() / (len(counts) * counts)).astype(np.float32)
 
+    @cached_property
+    def teaching(self) -> Teacher | None:
+        """What the train step needs of the teacher."""
+        if self.teacher is None:
+            return None
+        config = self.config
+        weight, temperature = config.teacher_weight, config.teacher_temperature
+        return Teacher.of(self.teacher, weight, temperature)
+
     @property
     def chance(self) -> float:
         """Accuracy in validation of naming its largest class always."""
         counts = self.dataset.class_counts(self.dataset.val).values()
         return max(counts) / sum(counts)
-
-    @property
-    def replicated(self) -> NamedSharding:
-        """Placement of the state: whole on each device."""
-        return placements()[0]
-
-    @property
-    def spread(self) -> NamedSharding:
-        """Placement of a batch: its images spread over the devices."""
-        return placements()[1]
-
-    def zero_metrics(self) -> Metrics:
-        """Sums of no image, on the devices."""
-        return jax.jit(Metrics.zero, out_shardings=self.replicated)()
-
-    def batch(self, indices: np.ndarray) -> Batch:
-        """The images and labels of these indices, on the devices.
-
-        A host reads only what its own devices get.
-        """
-        return self.place(self.dataset.images, indices), self.place(
-            self.dataset.labels, indices
-        )
-
-    def place(self, array: np.ndarray, rows: np.ndarray) -> jax.Array:
-        """These rows of an array, spread over the devices of all hosts."""
-        shape = len(rows), *array.shape[1:]
-        return jax.make_array_from_callback(
-            shape, self.spread, lambda part: array[rows[part[0]]]
-        )
-
-    def training_batches(
-        self, epoch: int, first: int = 0
-    ) -> Iterator[tuple[np.ndarray, Batch]]:
-        """Indices and batch of each step of an epoch from number `first` on.
-
-        They depend on the seed and the epoch alone.
-        """
-        key = jax.random.fold_in(self.keys["order"], epoch)
-        order = np.asarray(jax.random.permutation(key, len(self.dataset.train)))
-        size = self.config.batch_size
-        for number in range(first, self.steps_per_epoch):
-            indices = self.dataset.train[order[number * size : (number + 1) * size]]
-            yield indices, self.batch(indices)
-
-    def evaluation_batches(
-        self, indices: np.ndarray
-    ) -> Iterator[tuple[Batch, jax.Array]]:
-        """Batches of one size of all of `indices`, and (N,) weights: 0 for what fills
-        up the last batch."""
-        size = self.config.batch_size
-        for start in range(0, len(indices), size):
-            chosen = indices[start : start + size]
-            weights = (np.arange(size) < len(chosen)).astype(np.float32)
-            filled = np.resize(chosen, size)
-            yield self.batch(filled), self.place(weights, np.arange(size))

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 
+from gpwjax.files import write_text
+
 from .config import Config
 from .evaluate.scores import half_interval
 from .loop import fit
+from .origin import check_run_folder
 from .process.hosts import is_first, largest
 from .process.stop import Stopped, StopRequest
-from .report.build import build_report
-from .run_folder import check_run_folder, write_text
+from .run_folder import SEEDS, of_seed
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +49,16 @@ def fit_seeds(config: Config, stop: StopRequest) -> str:
     lines = summarize(results)
     text = "".join(",".join(map(str, line)) + "\n" for line in lines)
     if is_first():
-        write_text(config.folder / "seeds.csv", text)
+        write_text(config.folder / SEEDS, text)
+        from .report.build import build_report  # takes a second
+
         build_report(config.folder)
     return show(lines)
 
 
 def one_of(config: Config, seed: int) -> Config:
     """The configuration of one of the runs."""
-    folder = config.folder / f"seed{seed}"
+    folder = of_seed(config.folder, seed)
     return dataclasses.replace(config, seed=seed, seeds=1, run_dir=folder)
 
 

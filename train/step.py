@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,12 @@ from flax.training import train_state
 
 from gpwjax.pieces import in_pieces
 
-from .augment import augment
+from .augment import as_input, augment
 from .config import NO_AUGMENTATION, Augmentation, Config
 from .mix import blend, make_targets, mix
+
+if TYPE_CHECKING:
+    from .teacher import Teacher
 
 
 class Metrics(struct.PyTreeNode):
@@ -47,11 +50,38 @@ class Metrics(struct.PyTreeNode):
         )
 
 
-class Predicted(NamedTuple):
-    """The most probable class of each of N images, and its probability."""
+class StepSettings(NamedTuple):
+    """The settings of `Config` that a train step depends on."""
 
-    classes: jax.Array
-    confidence: jax.Array
+    image_size: int
+    augmentation: Augmentation
+    mixup: float
+    cutmix: float
+    label_smoothing: float
+    ema: float
+    on_nan: str
+
+    @classmethod
+    def of(cls, config: Config) -> "StepSettings":
+        return cls(*(getattr(config, name) for name in cls._fields))
+
+
+class EvalSettings(NamedTuple):
+    """What the answers to stored images depend on, but for the net.
+
+    Attributes:
+      stored_size: height and width to which images are brought first, as those that
+        the net was trained on were stored, pixels.
+      image_size: as the net sees them.
+      augmentation: random changes.
+      mirror: whether the answer is the mean of those to an image and to its mirror
+        image.
+    """
+
+    stored_size: int
+    image_size: int
+    augmentation: Augmentation = NO_AUGMENTATION
+    mirror: bool = False
 
 
 class TrainState(train_state.TrainState):
@@ -132,19 +162,21 @@ def with_fixed_norms(parts: Collection[str]) -> Callable[..., Any]:
     return intercept
 
 
-@partial(jax.jit, donate_argnames="state", static_argnames="config")
+@partial(jax.jit, donate_argnames="state", static_argnames="settings")
 def train_step(
     state: TrainState,
     images: jax.Array,
     labels: jax.Array,
     key: jax.Array,
     class_weights: jax.Array | None = None,
+    teacher: "Teacher | None" = None,
     *,
-    config: Config,
+    settings: StepSettings,
 ) -> tuple[TrainState, jax.Array]:
     """One update on a batch of images (N, h, w, 3) uint8 and labels (N,).
 
     `class_weights` (classes,) weigh the images in the loss; None: all are equal.
+    `teacher`, if any, sees the same images, and its answers are learned too.
 
     Returns the new state and the loss of the batch, NaN where its gradient is not
     finite. With `on_nan="skip-batch"` such a batch changes nothing but the step.
@@ -155,22 +187,28 @@ def train_step(
     augment_key, mix_key, dropout_key = jax.random.split(
         jax.random.fold_in(key, state.step), 3
     )
-    images = augment(images, augment_key, config.augmentation, config.image_size)
-    images, share = mix(images, mix_key, config.mixup, config.cutmix)
+    images = augment(images, augment_key, settings.augmentation, settings.image_size)
+    images, share = mix(images, mix_key, settings.mixup, settings.cutmix)
 
     weights = None
     if class_weights is not None:
         own = class_weights[labels]
         weights = blend(own, own[::-1], share)
-    smoothing = config.label_smoothing
     (loss, (losses, correct, batch_stats)), grads = loss_gradient(
-        state, images, labels, share, dropout_key, smoothing, weights
+        state,
+        images,
+        labels,
+        share,
+        dropout_key,
+        settings.label_smoothing,
+        weights,
+        teacher,
     )
     loss = jnp.where(jnp.isfinite(optax.tree.norm(grads)), loss, jnp.nan)
     metrics = state.metrics.add(losses, correct)
     new = state.apply_gradients(grads=grads, batch_stats=batch_stats, metrics=metrics)
-    new = new.replace(ema=averaged(new, config.ema))
-    if config.on_nan == "skip-batch":
+    new = new.replace(ema=averaged(new, settings.ema))
+    if settings.on_nan == "skip-batch":
         kept = state.replace(step=new.step)
         new = jax.tree.map(partial(jnp.where, jnp.isfinite(loss)), new, kept)
     return new, loss
@@ -184,6 +222,7 @@ def loss_gradient(
     key: jax.Array,
     smoothing: float,
     weights: jax.Array | None = None,
+    teacher: "Teacher | None" = None,
 ) -> tuple[tuple[jax.Array, tuple[jax.Array, jax.Array, dict]], dict]:
     """The mean loss of a batch and its gradient.
 
@@ -192,11 +231,13 @@ def loss_gradient(
       labels, share, smoothing: as `make_targets` has them.
       key: of the dropout.
       weights: (N,) of the images in the mean; None: all are equal.
+      teacher: whose answers are a part of the losses; None: there is none.
 
     Returns:
       (mean loss, (losses (N,), which answers were right (N,), the new batch
       statistics)), gradient.
     """
+    taught = None if teacher is None else teacher.answers(images)
 
     def mean_loss(params: Any) -> tuple[jax.Array, tuple]:
         logits, updated = state.apply_fn(
@@ -209,6 +250,8 @@ def loss_gradient(
         batch_stats = {part: updated["batch_stats"][part] for part in state.batch_stats}
         targets = make_targets(labels, share, logits.shape[-1], smoothing)
         losses = optax.softmax_cross_entropy(logits, targets)
+        if teacher is not None:
+            losses = teacher.blended(losses, logits, taught)
         correct = logits.argmax(-1) == targets.argmax(-1)
         weighted = losses if weights is None else losses * weights
         return weighted.mean(), (losses, correct, batch_stats)
@@ -236,26 +279,37 @@ def net_logits(net: Callable[[jax.Array], jax.Array], images: jax.Array) -> jax.
     return in_pieces(net, images) if jax.device_count() == 1 else net(images)
 
 
-@partial(jax.jit, static_argnames=("image_size", "augmentation"))
+@partial(jax.jit, static_argnames=("model", "settings"))
 def eval_step(
-    state: TrainState,
-    metrics: Metrics,
+    model: nn.Module,
+    variables: dict,
     images: jax.Array,
-    labels: jax.Array,
-    weights: jax.Array,
-    key: jax.Array,
+    key: jax.Array | None,
     *,
-    image_size: int,
-    augmentation: Augmentation = NO_AUGMENTATION,
-) -> tuple[Metrics, Predicted]:
-    """Adds a batch to `metrics`, and gives what is predicted for its images.
+    settings: EvalSettings,
+) -> jax.Array:
+    """Logits (N, classes) float32 of a batch of images (N, h, w, 3) uint8.
 
-    `weights` is 1 for an image and 0 for what fills up the last batch; `key` is of the
-    augmentation, if there is one.
+    With `mirror` they are those of the mean of the probabilities. `key` is of the
+    augmentation; None: there is none.
     """
-    images = augment(images, key, augmentation, image_size)
-    net = partial(state.apply_fn, state.tested_variables, train=False)
-    logits = net_logits(net, images)
+    if images.shape[1] != settings.stored_size:
+        images = as_input(images, settings.stored_size)
+    images = augment(images, key, settings.augmentation, settings.image_size)
+    net = partial(model.apply, variables, train=False)
+    logits = net_logits(net, images).astype(jnp.float32)
+    if not settings.mirror:
+        return logits
+    mirrored = net_logits(net, images[:, :, ::-1]).astype(jnp.float32)
+    # Up to a constant, which changes no probability.
+    return jnp.logaddexp(*map(jax.nn.log_softmax, (logits, mirrored)))
+
+
+@jax.jit
+def add_answers(
+    metrics: Metrics, logits: jax.Array, labels: jax.Array, weights: jax.Array
+) -> Metrics:
+    """Adds the answers to a batch, whose weights are 1 for an image and 0 for what
+    fills up the last batch."""
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    predicted = Predicted(logits.argmax(-1), nn.softmax(logits).max(-1))
-    return metrics.add(losses, predicted.classes == labels, weights), predicted
+    return metrics.add(losses, logits.argmax(-1) == labels, weights)

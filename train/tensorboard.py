@@ -8,9 +8,9 @@ from PIL import Image
 from .data.sheet import draw_sheet
 from .process.hosts import is_first
 from .run import Run
+from .run_folder import CONFUSION, HEATMAPS, TENSORBOARD
 
-FOLDER = "tensorboard"  # in the run folder
-PICTURES = ("heatmaps", "confusion")  # of the run folder
+PICTURES = (HEATMAPS, CONFUSION)
 NOT_SCALARS = ("epoch", "step")  # columns of metrics.csv
 
 
@@ -32,7 +32,7 @@ class Events:
             return
         from tensorboardX import SummaryWriter  # of an extra
 
-        self._writer = SummaryWriter(str(run.folder / FOLDER), purge_step=step + 1)
+        self._writer = SummaryWriter(str(run.folder / TENSORBOARD), purge_step=step + 1)
         if step == 0:
             self._image("training images", draw_sheet(run.dataset, run.config), 0)
 
@@ -51,12 +51,11 @@ class Events:
 
     def pictures(self, step: int) -> None:
         """Takes what the run has drawn at its end, after this step."""
-        files = {name: self._folder / f"{name}.png" for name in PICTURES}
-        for name, file in files.items():
+        for file in (self._folder / name for name in PICTURES):
             if self._writer is None or not file.is_file():  # it could not be drawn
                 continue
             with Image.open(file) as picture:
-                self._image(name, picture, step)
+                self._image(file.stem, picture, step)
 
     def _image(self, name: str, picture: Image.Image, step: int) -> None:
         pixels = np.asarray(picture.convert("RGB"))

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 
 import gpwjax
+from gpwjax.inference import value_range
 
 from .config import Config, RunError
-from .evaluate.program import load_net
+from .nets import load_net
 from .step import split
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def sized_as(config: Config, source: gpwjax.Classifier) -> Config:
     open_settings = {
         "image_size": source.metadata["image_size"],
         "small_images": source.model.small_images,
+        "range_16_bit": "{}-{}".format(*value_range(source.metadata)),
     }
     return dataclasses.replace(
         config, **{k: v for k, v in open_settings.items() if getattr(config, k) is None}
@@ -53,6 +55,8 @@ def check_same_net(source: gpwjax.Classifier, config: Config) -> None:
         "model": (name, config.model),
         "min-channels": (model.min_channels, config.min_channels),
     }
+    if config.min_channels is not None:
+        settings["scheme"] = model.scheme, config.scheme
     if config.small_images is not None:
         settings["small-images"] = model.small_images, config.small_images
     differences = [
@@ -104,19 +108,21 @@ def difference(there: Sequence[str], here: Sequence[str]) -> str | None:
     return None
 
 
-def take_over(config: Config, classes: Sequence[str]) -> dict[str, Any]:
+def take_over(
+    source: gpwjax.Classifier, config: Config, classes: Sequence[str]
+) -> dict[str, Any]:
     """The variables of the net of --init, without its classifier if that must be new.
 
     Says what is taken over.
 
     Args:
+      source: as `load_source` gives it.
       config: has an `init`.
       classes: of the data set.
 
     Raises:
       RunError: the net does not fit the run.
     """
-    source = load_source(config)
     reason = check_head(source, classes, config.freeze)
     taken, _ = split(source.variables, () if reason is None else (HEAD,))
     log.info("taken over from %s: %s", config.init, size(taken))

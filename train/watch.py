@@ -7,14 +7,12 @@ import math
 import jax
 import numpy as np
 
+from .batches import STEPS_AHEAD
 from .config import RunError
-from .optimizer import make_schedule
 from .run import Run
 from .tensorboard import Events
 
 log = logging.getLogger(__name__)
-
-STEPS_AHEAD = 2  # how far the host runs ahead of the device
 
 
 class LossWatch:
@@ -24,7 +22,6 @@ class LossWatch:
     def __init__(self, run: Run, events: Events):
         self._run = run
         self._events = events
-        self._schedule = make_schedule(run.config, run.steps_per_epoch)
         self._pending: collections.deque = collections.deque()
 
     def add(self, step: int, indices: np.ndarray, loss: jax.Array) -> float | None:
@@ -64,7 +61,7 @@ class LossWatch:
         names = ", ".join(describe(int(index)) for index in indices)
         what = (
             f"the loss of step {step}, or its gradient, is not finite: learning rate "
-            f"{float(self._schedule(step - 1)):.3g}, images {names}"
+            f"{float(self._run.schedule(step - 1)):.3g}, images {names}"
         )
         if config.on_nan == "skip-batch":
             log.warning("skipped a batch: %s", what)

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpwjax.export.preparation import add_preparation, prepared
+from gpwjax.files import replacing
 from gpwjax.inference import Classifier
-from gpwjax.weights import replacing
 
 FORMATS = ("stablehlo", "onnx")
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")

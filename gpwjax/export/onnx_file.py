@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 18
-IR_VERSION = 10  # what onnxruntime of 2024 reads
+# The oldest that have our nodes, HardSwish the newest of them: onnxruntime reads them
+# since 1.8, of 2021.
+OPSET, IR_VERSION = 14, 7
 
 
 class Graph:

@@ -25,6 +25,7 @@ from jax.interpreters import ad, batching
 
 from gpwjax.export.evidence import logits_and_maps
 from gpwjax.export.onnx_file import Graph
+from gpwjax.export.onnx_layers import Layer, convolutions_of
 from gpwjax.ops.batch_norm import BatchNorm
 from gpwjax.ops.convolution import Conv
 from gpwjax.ops.depthwise import Depthwise
@@ -106,17 +107,6 @@ class Value:
     dims: tuple[Axes, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class Layer:
-    """A module of the net and its own variables."""
-
-    module: nn.Module
-    variables: Mapping
-
-    def array(self, name: str, collection: str = "params") -> np.ndarray:
-        return np.asarray(self.variables[collection][name], np.float32)
-
-
 def make_graph(
     model: nn.Module, variables: Mapping, images: str, size: int, graph: Graph
 ) -> str:
@@ -169,11 +159,12 @@ def trace(net: Callable, size: int) -> tuple[Any, list[Layer]]:
         # A layer alone, without a path, is that whose shape is asked for below.
         if context.method_name != "__call__" or not is_layer(module) or not module.path:
             return call(*args, **kwargs)
-        layer = Layer(module.clone(parent=None), module.variables)
-        layers.append(layer)
-        # The steps of interleaves may follow; that before is not in the layer here.
+        # The steps of interleaves may follow. That before is in no layer here but in an
+        # uneven one.
         x, before, *_ = *args, 1
-        if isinstance(module, GroupedPointwise):
+        layer = Layer(module.clone(parent=None), module.variables, before)
+        layers.append(layer)
+        if isinstance(module, GroupedPointwise) and not layer.is_uneven:
             x = interleave(x, before, module.axis)
         y = jax.eval_shape(partial(layer.module.apply, layer.variables), x)
         number = len(layers) - 1
@@ -200,7 +191,9 @@ class Translation:
         self.graph, self.layers = graph, layers
         read = (x for e in jaxpr.eqns for x in e.invars if not isinstance(x, Literal))
         self.reads = Counter(map(id, read))
-        self.kernels: dict[int, str] = {}  # of the layers by their numbers
+        self.kernels: dict[int, list[str]] = {}  # of the layers by their numbers
+        # Of the layer with this result: features, kernel and bias of each.
+        self.convolutions: dict[str, list[tuple[Any, ...]]] = {}
 
     def run(self, jaxpr: Any, inputs: Sequence[Value]) -> list[Value]:
         """The results of a program for these inputs."""
@@ -236,6 +229,13 @@ class Translation:
             case "select_n":
                 which, if_not, if_so = operands
                 return self.elementwise("Where", which, if_so, if_not)
+            case "copy":
+                return x
+            case "neg":
+                return dataclasses.replace(x, name=self.graph.node("Neg", x.name))
+            case "erfc":
+                share = dataclasses.replace(x, name=self.graph.node("Erf", x.name))
+                return self.elementwise("Sub", 1, share)
             case "logistic":
                 return dataclasses.replace(x, name=self.graph.node("Sigmoid", x.name))
             case "reshape":
@@ -378,19 +378,37 @@ class Translation:
             if linear:
                 raise NotImplementedError("no translation of a batch norm's derivative")
             return dataclasses.replace(x, name=self.norm(layer, x.name, only))
-        kernel, attributes = convolution_of(layer)
-        bias = np.zeros(len(kernel), np.float32)
-        if "bias" in layer.variables["params"] and not linear:
-            bias = layer.array("bias")
-        if number not in self.kernels:
-            self.kernels[number] = self.graph.constant(kernel)
-        constants = self.kernels[number], self.graph.constant(bias)
-        name = self.graph.node("Conv", x.name, *constants, **attributes)
+        name = self.convolve(number, x, shape[channel], linear)
         y = replace_axis(x, 1, Axis(shape[channel]), name)
         for place in (2, 3) if len(shape) == 4 else ():
             if shape[place] != size_of(x.axes[place]):
                 y = replace_axis(y, place, Axis(shape[place]), name)
         return y
+
+    def convolve(self, number: int, x: Value, features: int, linear: bool) -> str:
+        """The convolutions of a layer; arguments as of `layer`."""
+        layer, constant = self.layers[number], self.graph.constant
+        parts = convolutions_of(layer, size_of(x.axes[1]))
+        if number not in self.kernels:
+            self.kernels[number] = [constant(part.kernel) for part in parts]
+        bias = np.zeros(features, np.float32)
+        if "bias" in layer.variables["params"] and not linear:
+            bias = layer.array("bias")
+        names, folded = [], []
+        for part, kernel in zip(parts, self.kernels[number], strict=True):
+            read = x.name
+            if part.inputs is not None:
+                read = self.graph.node("Gather", read, constant(part.inputs), axis=1)
+            biases = [constant(bias[part.features])] if part.has_bias else []
+            name = self.graph.node("Conv", read, kernel, *biases, **part.attributes)
+            names.append(name)
+            folded.append((part.features, kernel, *biases))
+        if len(names) > 1 and layer.is_uneven:
+            name = self.graph.node("Concat", *names, axis=1)
+        elif len(names) > 1:
+            name = self.graph.node("Add", *names)
+        self.convolutions[name] = folded
+        return name
 
     def norm(self, layer: Layer, name: str, only: bool) -> str:
         """Batch normalisation, as part of the convolution before it where there is
@@ -398,12 +416,13 @@ class Translation:
         mean, var = (layer.array(n, "batch_stats") for n in ("mean", "var"))
         factor = layer.array("scale") / np.sqrt(var + layer.module.epsilon)
         offset = layer.array("bias") - factor * mean
-        before = self.graph.nodes[-1]
-        if only and before.op_type == "Conv" and before.output[0] == name:
-            kernel, bias = before.input[1:]
+        if only and name in self.convolutions:
             constants = self.graph.constants
-            constants[kernel] = constants[kernel] * factor[:, None, None, None]
-            constants[bias] = constants[bias] * factor + offset
+            for features, kernel, *biases in self.convolutions[name]:
+                factors = factor[features]
+                constants[kernel] = constants[kernel] * factors[:, None, None, None]
+                for bias in biases:
+                    constants[bias] = constants[bias] * factors + offset[features]
             return name
         columns = (array[:, None, None] for array in (factor, offset))
         factor, offset = map(self.graph.constant, columns)
@@ -424,24 +443,3 @@ def replace_axis(x: Value, place: int, axis: Axis, name: str) -> Value:
     old, new = x.axes[place], (axis,)
     axes = (*x.axes[:place], new, *x.axes[place + 1 :])
     return Value(name, axes, tuple(new if dim == old else dim for dim in x.dims))
-
-
-def convolution_of(layer: Layer) -> tuple[np.ndarray, dict[str, Any]]:
-    """The kernel (features, inputs of a group, k, k) and attributes of a Conv node."""
-    module = layer.module
-    match module:
-        case nn.Dense():
-            return layer.array("kernel").T[:, :, None, None], {}
-        case GroupedPointwise():
-            kernel = layer.array("kernel").transpose(0, 2, 1)
-            kernel = kernel.reshape(-1, kernel.shape[2])
-            return kernel[:, :, None, None], {"group": module.groups}
-    kernel = layer.array("kernel").transpose(3, 2, 0, 1)
-    (top, bottom), (left, right) = module.padding
-    attributes = {
-        "pads": [top, left, bottom, right],
-        "strides": [module.stride, module.stride],
-    }
-    if isinstance(module, Depthwise):
-        attributes["group"] = len(kernel)
-    return kernel, attributes

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpwjax.inference import nearest_pixels, stored_size
+from gpwjax.inference import stored_size
+from gpwjax.nearest import nearest_pixels
 
 if TYPE_CHECKING:
     from gpwjax.export.onnx_file import Graph
@@ -65,15 +66,26 @@ def resized(x: jax.Array, size: int, smooth: bool) -> jax.Array:
 
 def add_preparation(graph: "Graph", images: str, about: dict[str, Any]) -> str:
     """As `prepared`, as nodes of an ONNX graph; the name of their result."""
-    height_and_width = graph.node("Shape", images, start=1, end=3)
+    height_and_width = graph.node(
+        "Gather", graph.node("Shape", images), graph.constant(np.int64([1, 2]))
+    )
     kind = "ReduceMax" if about.get("pad", False) else "ReduceMin"
     side = graph.node(kind, height_and_width, keepdims=1)
-    both = graph.node("Concat", side, side, axis=0)
-    x = graph.node("CenterCropPad", graph.float32(images), both, axes=[1, 2])
+    x = add_square(graph, graph.float32(images), height_and_width, side)
     x = graph.node("Div", x, graph.number(255))
     smooth = about.get("resize", "bilinear") == "bilinear"
     x = add_resizing(graph, x, side, stored_size(about), smooth)
     return add_net_size(graph, x, about)
+
+
+def add_square(graph: "Graph", images: str, height_and_width: str, side: str) -> str:
+    """As `square`: to this side, by adding zeros or, fewer than none, taking away."""
+    none, two = (graph.constant(np.int64([n])) for n in (0, 2))
+    missing = graph.node("Sub", side, height_and_width)
+    before = graph.node("Div", missing, two)  # towards 0
+    after = graph.node("Sub", missing, before)
+    bars = graph.node("Concat", none, before, none, none, after, none, axis=0)
+    return graph.node("Pad", images, bars)
 
 
 def add_net_size(graph: "Graph", images: str, about: dict[str, Any]) -> str:

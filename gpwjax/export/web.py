@@ -159,6 +159,8 @@ def facts(classifier: Classifier, size: int) -> dict[str, str]:
     about, model = classifier.metadata, classifier.metadata["model"]
     channels = model["min_channels"]
     kind = "dense" if channels is None else f"min_channels {channels}"
+    if classifier.model.has_later_scheme:
+        kind += f", scheme {classifier.model.scheme}"
     parameters = jax.tree.leaves(classifier.variables["params"])
     found = {
         "Net": f"{model['name']}, {kind}",

@@ -57,6 +57,7 @@ def other_sigmoid(x: jax.Array) -> jax.Array:
 relu = activation(jax.nn.relu, relu_slope)
 relu6 = activation(jax.nn.relu6, relu6_slope)
 hard_swish = activation(jax.nn.hard_swish, hard_swish_slope)
+gelu = with_own_gradient(by_row(partial(jax.nn.gelu, approximate=False)))
 # XLA:GPU computes the sigmoid inside of what uses it.
 swish = activation(
     jax.nn.swish, partial(swish_slope, sigmoid=other_sigmoid), cuda=swish_slope

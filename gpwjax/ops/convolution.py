@@ -1,4 +1,4 @@
-"""The 3x3 convolution."""
+"""The convolution of all channels."""
 
 import math
 from functools import partial
@@ -15,15 +15,16 @@ from gpwjax.ops.product import add_bias, multiply
 
 
 class Conv(nn.Module):
-    """A 3x3 convolution: (C, N, H, W) -> (features, N, H', W').
+    """A convolution: (C, N, H, W) -> (features, N, H', W').
 
     Attributes:
       features: number of output channels.
       stride: step on both axes.
       padding: zeros around the image.
       dtype: dtype of the computation (default: inferred from input and parameters).
-      kernel_init: initialiser of the kernel (3, 3, C, features).
+      kernel_init: initialiser of the kernel (k, k, C, features).
       use_bias: whether to add a bias of shape (features,).
+      kernel_size: k, height and width of the kernel.
     """
 
     features: int
@@ -32,14 +33,14 @@ class Conv(nn.Module):
     dtype: Any = None
     kernel_init: nn.initializers.Initializer = nn.initializers.glorot_uniform()
     use_bias: bool = False
+    kernel_size: int = 3
 
     axis: ClassVar[int] = 0  # of the channels
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param(
-            "kernel", self.kernel_init, (3, 3, x.shape[0], self.features)
-        )
+        shape = (self.kernel_size, self.kernel_size, x.shape[0], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
         bias = None
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
@@ -121,7 +122,7 @@ def as_product(
     """
     if x.shape[0] == 3:
         return shifted_before(x, kernel, stride, padding)
-    if stride == 1:
+    if stride == 1 and kernel.shape[0] == 3:
         return shifted_after(x, kernel.astype(x.dtype), padding)
     return plain(x, kernel, stride, padding)
 
@@ -129,8 +130,8 @@ def as_product(
 def shifted_before(
     x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
-    """The convolution as a product with the nine shifted inputs."""
-    shifted = jnp.stack([*windows(pad(x, padding), 3, stride)])
+    """The convolution as a product with the k * k shifted inputs."""
+    shifted = jnp.stack([*windows(pad(x, padding), kernel.shape[0], stride)])
     pixels, f = shifted.shape[2:], kernel.shape[-1]
     patches = shifted.reshape(kernel.size // f, math.prod(pixels))
     return multiply(kernel.reshape(-1, f), patches).reshape(f, *pixels)

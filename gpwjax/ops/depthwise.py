@@ -13,6 +13,7 @@ from flax.linen.dtypes import promote_dtype
 from gpwjax.ops import convolution
 from gpwjax.ops.arrays import Padding, pad, sums_in_one_pass, widened, windows
 from gpwjax.ops.platforms import in_a_branch, operation_of
+from gpwjax.ops.product import add_bias
 
 # Keras' Glorot uniform of a depthwise kernel, which is (k, k, channels, 1) there: its
 # fan in is k * k * channels, its fan out k * k.
@@ -26,7 +27,7 @@ FEW_CHANNELS = 32
 
 
 class Depthwise(nn.Module):
-    """A depthwise convolution: (C, N, H, W) -> (C, N, H', W'), no bias.
+    """A depthwise convolution: (C, N, H, W) -> (C, N, H', W').
 
     The kernel has the shape (k, k, 1, C), as in `nn.Conv(C, (k, k),
     feature_group_count=C)`.
@@ -37,6 +38,7 @@ class Depthwise(nn.Module):
       padding: zeros around the image.
       dtype: dtype of the computation (default: inferred from input and parameters).
       kernel_init: initialiser of the kernel (default: Keras' Glorot uniform).
+      use_bias: whether to add a bias of shape (C,).
     """
 
     kernel_size: int
@@ -44,6 +46,7 @@ class Depthwise(nn.Module):
     padding: Padding
     dtype: Any = None
     kernel_init: nn.initializers.Initializer = depthwise_glorot_uniform
+    use_bias: bool = False
 
     axis: ClassVar[int] = 0  # of the channels
 
@@ -51,8 +54,12 @@ class Depthwise(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         k = self.kernel_size
         kernel = self.param("kernel", self.kernel_init, (k, k, 1, x.shape[0]))
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros, (x.shape[0],))
         x = promote_dtype(x, kernel, dtype=self.dtype)[0]
-        return depthwise(x, kernel, self.stride, self.padding)
+        y = depthwise(x, kernel, self.stride, self.padding)
+        return y if bias is None else add_bias(y, bias.astype(y.dtype))
 
 
 def plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:

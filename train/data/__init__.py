@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gpwjax.deep_pictures import FULL_RANGE, Range
+
 from ..config import Config, RunError
 from ..recipes import picture_size
 from . import digits, folder, prepared, table
@@ -16,6 +18,7 @@ from .cache import cached_arrays
 from .prepare import NAMES, prepare
 from .source import Source
 from .splits import paper_split, train_val_test
+from .values import find_values
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ class Dataset:
       place: the folder or table of the images, absolute, where there is one.
       pad: whether images got black bars to become squares.
       resize: how larger images were shrunk, "bilinear" or "nearest".
+      values: those of 16-bit pictures that are black and white.
       image_size: height and width that follow the pictures, where no setting says it.
     """
 
@@ -52,6 +56,7 @@ class Dataset:
     place: Path | None = None
     pad: bool = False
     resize: str = "bilinear"
+    values: Range = FULL_RANGE
     image_size: int | None = None
 
     @property
@@ -80,7 +85,10 @@ def load_dataset(config: Config) -> Dataset:
     """
     source = find_source(config)
     pad = source.pad if config.pad is None else config.pad
-    source = dataclasses.replace(source, pad=pad, resize=config.resize)
+    values = find_values(source) if config.range_16_bit is None else config.values
+    source = dataclasses.replace(
+        source, pad=pad, resize=config.resize, values=tuple(values)
+    )
     image_size = config.image_size or picture_size(source)
     arrays = cached_arrays(source, image_size)
     train, val, test = split(source, arrays.labels, config)
@@ -98,6 +106,7 @@ def load_dataset(config: Config) -> Dataset:
         source.place,
         source.pad,
         source.resize,
+        source.values,
         image_size,
     )
 

@@ -1,4 +1,4 @@
-"""python -m train.data: prepares a data set, shows it, and says what is on the disk."""
+"""`gpwjax data`: prepares a data set, shows it, and says what is on the disk."""
 
 import argparse
 import logging
@@ -15,15 +15,15 @@ from ..command_line import parse
 from ..config import Config, RunError
 from ..process.runtime import start_jax, start_logging
 from . import Dataset, find_data_dir, load_dataset
-from .report import imbalance, repeats, repeats_text
+from .remarks import imbalance, repeats, repeats_text
 from .storage import clean, listing
 
 log = logging.getLogger(__package__)
 
 
-def main() -> int:
+def main(args: Sequence[str] | None = None, prog: str = "python -m train.data") -> int:
     """Runs the program; the exit status."""
-    data, options, config = read_args(sys.argv[1:])
+    data, options, config = read_args(sys.argv[1:] if args is None else args, prog)
     start_logging()
     try:
         with logging_redirect_tqdm():
@@ -36,16 +36,18 @@ def main() -> int:
     return 0
 
 
-def read_args(args: Sequence[str]) -> tuple[str | None, argparse.Namespace, Config]:
+def read_args(
+    args: Sequence[str], prog: str = "gpwjax data"
+) -> tuple[str | None, argparse.Namespace, Config]:
     """The data set that the arguments name, what to do, and the settings of a run.
 
     Wrong ones end the program, status 2.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m train.data",
-        usage="python -m train.data [DATA] [--show FILE] [--list] [--clean] [SETTINGS]",
-        description="Prepares a data set, named as by --data of python -m train, and "
-        "counts its images. SETTINGS are those of python -m train: where the images "
+        prog=prog,
+        usage=f"{prog} [DATA] [--show FILE] [--list] [--clean] [SETTINGS]",
+        description="Prepares a data set, named as by --data of gpwjax train, and "
+        "counts its images. SETTINGS are those of gpwjax train: where the images "
         "are, how they are split and augmented.",
         allow_abbrev=False,
     )
@@ -68,7 +70,7 @@ def read_args(args: Sequence[str]) -> tuple[str | None, argparse.Namespace, Conf
     options, settings = parser.parse_known_args(args[named:])
     if data is None and not (options.list or options.clean):
         parser.error("name a data set, or pass --list or --clean")
-    return data, options, parse(["--data", data or "digits", *settings])
+    return data, options, parse(["--data", data or "digits", *settings], prog)
 
 
 def run(data: str | None, options: argparse.Namespace, config: Config) -> None:

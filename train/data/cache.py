@@ -16,7 +16,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from gpwjax import pictures
+from gpwjax import deep_pictures
+from gpwjax.deep_pictures import FULL_RANGE
 from gpwjax.inference import fit
 from gpwjax.pictures import UnreadableImageError
 from gpwjax.places import cache_folder
@@ -59,6 +60,8 @@ def cached_arrays(source: Source, image_size: int) -> Arrays:
     parts = [FORMAT, source.digest, source.classes, source.splits, source.pad]
     if source.resize != "bilinear":
         parts.append(source.resize)
+    if source.values != FULL_RANGE:
+        parts.append(source.values)
     digest = digest_of(parts)[:16]
     if (place := cache_dir()) is None:
         return arrays_of_this_run(source, size)
@@ -170,7 +173,7 @@ def write_arrays(source: Source, size: int, folder: Path) -> None:
 
     def read(number: int) -> tuple[np.ndarray, int] | str:
         try:
-            image, label = source.read(number)
+            image, label = source.read(number, source.values)
             return to_size(image, size, source.pad, source.resize), label
         except UnreadableImageError as error:
             return str(error)
@@ -202,14 +205,14 @@ def warnings_of_pictures() -> Iterator[list[str]]:
     said: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(record.getMessage())
-    pictures.warned_of.clear()
-    pictures.log.addHandler(handler)
-    pictures.log.propagate = False
+    deep_pictures.warned_of.clear()
+    deep_pictures.log.addHandler(handler)
+    deep_pictures.log.propagate = False
     try:
         yield said
     finally:
-        pictures.log.propagate = True
-        pictures.log.removeHandler(handler)
+        deep_pictures.log.propagate = True
+        deep_pictures.log.removeHandler(handler)
 
 
 def map_new(file: Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,6 +5,8 @@ Alpaydin and Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998, test 
 
 import numpy as np
 
+from gpwjax.deep_pictures import FULL_RANGE, Range
+
 from .source import Source, consecutive, digest_of
 from .splits import POOL, stratified_split
 
@@ -20,7 +22,7 @@ def source() -> Source:
     order = np.concatenate(parts)
     counts = zip(("train", "val", "test"), map(len, parts), strict=True)
 
-    def read(number: int) -> tuple[np.ndarray, int]:
+    def read(number: int, values: Range = FULL_RANGE) -> tuple[np.ndarray, int]:
         index = order[number]
         return np.repeat(pixels[index], 3, axis=-1), int(labels[index])
 

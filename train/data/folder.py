@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from gpwjax.deep_pictures import FULL_RANGE
 from gpwjax.picture_files import files_below
 from gpwjax.pictures import read_image
 
@@ -61,7 +62,10 @@ def source(root: Path) -> Source:
         classes=tuple(map(printable, classes.values())),
         splits=consecutive({split: len(found) for split, found in splits.items()}),
         size=None,
-        read=lambda number: (read_image(files[number][0]), files[number][1]),
+        read=lambda number, values=FULL_RANGE: (
+            read_image(files[number][0], values=values),
+            files[number][1],
+        ),
         describe=lambda number: printable(files[number][0].relative_to(root)),
         file=lambda number: files[number][0],
         place=root.absolute(),

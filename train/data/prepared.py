@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gpwjax.deep_pictures import FULL_RANGE, Range
 from gpwjax.pictures import read_image
 
 from ..config import RunError
@@ -61,10 +62,11 @@ def source(name: str, data_dir: Path) -> Source:
     }
     splits = consecutive({SPLITS[split]: len(examples[split]) for split in present})
 
-    def read(number: int) -> tuple[np.ndarray, int]:
+    def read(number: int, values: Range = FULL_RANGE) -> tuple[np.ndarray, int]:
         split = next(split for split in present if number in splits[SPLITS[split]])
         example = examples[split][number - splits[SPLITS[split]].start]
-        return read_image(io.BytesIO(example["image"])), int(example["label"])
+        image = read_image(io.BytesIO(example["image"]), values=values)
+        return image, int(example["label"])
 
     def photographs() -> np.ndarray:
         return np.array(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from gpwjax.deep_pictures import FULL_RANGE, Range
+
 
 @dataclasses.dataclass(frozen=True)
 class Source:
@@ -20,10 +22,12 @@ class Source:
       size: height and width of the images, pixels, where all are such squares.
       pad: whether images that are no squares get black bars; else their middle is cut.
       resize: how larger images are shrunk, "bilinear" or "nearest".
+      values: those of 16-bit images that are black and white.
       skipped: (what, why) of what is left out besides unreadable images.
       photographs: gives (N,) the photograph that each image is from, where several are
         from one.
-      read: number -> image (H, W, 3) uint8 and label; raises UnreadableImageError.
+      read: number, and the values of 16-bit images that are black and white, if not 0
+        and 65535 -> image (H, W, 3) uint8 and label; raises UnreadableImageError.
       describe: number -> what to call the image in messages.
       file: number -> the image's file, where each has one.
       place: the folder or table that it was read from, absolute, where there is one.
@@ -34,12 +38,13 @@ class Source:
     classes: tuple[str, ...]
     splits: Mapping[str, range]
     size: int | None
-    read: Callable[[int], tuple[np.ndarray, int]]
+    read: Callable[..., tuple[np.ndarray, int]]
     describe: Callable[[int], str] = str
     file: Callable[[int], Path] | None = None
     place: Path | None = None
     pad: bool = False
     resize: str = "bilinear"
+    values: Range = FULL_RANGE
     skipped: Sequence[tuple[str, str]] = ()
     photographs: Callable[[], np.ndarray] | None = None
 

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from gpwjax.deep_pictures import FULL_RANGE
 from gpwjax.pictures import read_image
 
 from ..config import RunError
@@ -66,8 +67,8 @@ def source(file: Path) -> Source:
         classes=tuple(classes.values()),
         splits=consecutive({split: len(part) for split, part in splits.items()}),
         size=None,
-        read=lambda number: (
-            read_image(files[number]),
+        read=lambda number, values=FULL_RANGE: (
+            read_image(files[number], values=values),
             labels[class_key(rows[number].label)],
         ),
         describe=lambda number: rows[number].path,

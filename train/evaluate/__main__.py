@@ -1,6 +1,7 @@
-"""python -m train.evaluate: tests a trained net on any data set of its classes."""
+"""`gpwjax evaluate`: tests a trained net on any data set of its classes."""
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -11,11 +12,15 @@ from gpwjax.places import user_path
 from ..config import RunError
 from ..process.runtime import start_jax, start_logging
 
+log = logging.getLogger(__package__)
 
-def main() -> int:
+
+def main(
+    args: Sequence[str] | None = None, prog: str = "python -m train.evaluate"
+) -> int:
     """Runs the program; the exit status."""
     keep_memory()
-    options = read_args(sys.argv[1:])
+    options = read_args(sys.argv[1:] if args is None else args, prog)
     start_logging()
     try:
         # Imported here, since JAX and all that it needs take seconds.
@@ -23,7 +28,7 @@ def main() -> int:
 
         from .program import evaluate
 
-        start_jax()
+        log.info("evaluating %s with %s", options.net, start_jax())
         with logging_redirect_tqdm():
             evaluate(options)
     except (RunError, OSError) as error:
@@ -34,14 +39,14 @@ def main() -> int:
     return 0
 
 
-def read_args(args: Sequence[str]) -> argparse.Namespace:
+def read_args(args: Sequence[str], prog: str = "gpwjax evaluate") -> argparse.Namespace:
     """What the arguments ask for. Wrong ones end the program, status 2.
 
     What replaces a setting of the run, or of the weights file, is there only where it
     was given: data, seed, split.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m train.evaluate",
+        prog=prog,
         description="Tests a trained net: accuracy, the classes that it confuses, and "
         "whether it is as sure as it is right. Images are prepared as in its training.",
         allow_abbrev=False,
@@ -51,12 +56,13 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
         "net",
         type=user_path,
         metavar="RUN|WEIGHTS",
-        help="a run folder of python -m train, or a .safetensors file of gpwjax.save",
+        help="a run folder of gpwjax train, a .safetensors file of gpwjax.save, or a "
+        "name that gpwjax list --trained shows",
     )
     add(
         "--data",
         default=argparse.SUPPRESS,
-        help="data set, as for python -m train; the net must know all its classes "
+        help="data set, as for gpwjax train; the net must know all its classes "
         "(default: the one that the net was trained on)",
     )
     add(

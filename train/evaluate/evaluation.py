@@ -2,51 +2,42 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from gpwjax.files import write_text
 
-from gpwjax.canvas import Axes, Figure, drawable, own_settings
-
-from ..run_folder import write_text
-from .figures import confusion_inches, draw_confusion, save
+from .answers import Answers
+from .files import write_answers
 from .scores import (
     BINS,
     TOP,
-    Answers,
-    Row,
-    calibration_table,
     class_table,
     confusions,
     seen_classes,
     summary,
 )
-from .tables import write_rows, write_table
+from .tables import Row
 
 HEADING = ("class", "images", "recall", "95% interval", "precision", "F1")
 MAX_ROWS = 40  # of the table of classes in the text; the file has all
 MAX_CONFUSIONS = 10  # in the text
-CALIBRATION_INCHES = 6.5  # height of its two diagrams
 PARTS = {"train": "training ", "val": "validation ", "test": "test ", "all": ""}
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Evaluation:
     """Answers to the images of a part of a data set, and all that is said of them.
 
     Attributes:
-      answers: to the images.
-      indices: (N,) numbers of the images in the data set.
+      answers: to the images, with logits.
       data: name of the data set.
       part: "train", "val", "test", or "all" for all of them.
       about: how the answers came about, for the summary.
     """
 
     answers: Answers
-    indices: np.ndarray
     data: str
     part: str
     about: dict[str, Any]
@@ -64,10 +55,11 @@ class Report:
     def text(self) -> str:
         """All that matters, for people."""
         return "\n\n".join(
-            ["\n".join(self._figures()), self._class_text(), self._confusion_text()]
+            ["\n".join(self.figures()), self._class_text(), self._confusion_text()]
         )
 
-    def _figures(self) -> list[str]:
+    def figures(self) -> list[str]:
+        """The lines above the tables; the first has the accuracy."""
         of = self.summary
         lines = [
             f"accuracy {of['accuracy']:.2%} (95% interval {of['accuracy_low']:.2%} to "
@@ -112,105 +104,14 @@ class Report:
 
     def write(self, folder: Path) -> None:
         """Writes all files, the picture last."""
-        answers = self.answers
-        write_table(folder / "classes.csv", class_table(answers))
-        write_table(folder / "calibration.csv", calibration_table(answers))
-        write_table(folder / "predictions.csv", self._predictions())
-        write_rows(
-            folder / "confusion.csv",
-            [
-                ("true", *answers.classes),
-                *zip(answers.classes, *answers.confusion.T, strict=True),
-            ],
-        )
+        write_answers(folder, self.answers)
         about = {"data": self.data, "part": self.part, **self.summary, **self.about}
         write_text(
             folder / "summary.json", json.dumps(about, indent=2, allow_nan=False)
         )
-        with own_settings(names=[*answers.classes, self.data]):
-            save(self.draw(), folder / "evaluation.png")
+        from .picture import write_picture  # matplotlib takes a second
 
-    def _predictions(self) -> list[Row]:
-        names, answers = self.answers.classes, self.answers
-        columns = (self.indices, answers.labels, answers.predicted, answers.confidence)
-        return [
-            {
-                "index": index,
-                "true": names[label],
-                "predicted": names[predicted],
-                "probability": float(probability),
-            }
-            for index, label, predicted, probability in zip(*columns, strict=True)
-        ]
-
-    def draw(self) -> Figure:
-        """The confusion matrix with each class's recall, and the calibration; inside
-        `own_settings` with the names of the classes."""
-        shown = seen_classes(self.answers)
-        names = [row["class"] for row in self.classes]
-        side = max(confusion_inches(names), CALIBRATION_INCHES)
-        figure = Figure(figsize=(side + 6.5, side + 0.5), layout="constrained")
-        left, right = figure.subfigures(1, 2, width_ratios=(side + 2.5, 4))
-        matrix, recall = left.subplots(1, 2, width_ratios=(side, 2.5), sharey=True)
-        confusion = self.answers.confusion[np.ix_(shown, shown)]
-        draw_confusion(matrix, confusion, names)
-        matrix.set_aspect("auto")  # as high as the bars beside it
-        draw_recall(recall, self.classes)
-        # What is below them is empty, so that they are as large for any matrix.
-        heights = (4, 2.5, max(0.01, side - CALIBRATION_INCHES))
-        reliability, confidence, empty = right.subplots(3, 1, height_ratios=heights)
-        empty.set_axis_off()
-        table = calibration_table(self.answers)
-        draw_reliability(reliability, table)
-        draw_confidence(confidence, table)
-        figure.suptitle(*drawable(self._figures()[:1]))
-        return figure
-
-
-def draw_recall(axes: Axes, rows: Sequence[Row]) -> None:
-    """Recall of each class, beside its row of the confusion matrix."""
-    numbers = [n for n, row in enumerate(rows) if row["images"]]
-    recall, low, high = (
-        np.array([rows[n][key] for n in numbers])
-        for key in ("recall", "recall_low", "recall_high")
-    )
-    # Rounding may put the ends of an interval beyond a recall of 0 or 1.
-    errors = np.maximum(0, (recall - low, high - recall))
-    axes.barh(numbers, recall, color="tab:blue", alpha=0.6)
-    axes.errorbar(recall, numbers, xerr=errors, fmt="none", color="black", linewidth=1)
-    axes.tick_params(left=False, labelleft=False)
-    axes.set(xlim=(0, 1), xlabel="recall, 95% interval")
-    axes.grid(axis="x", alpha=0.3)
-
-
-def draw_reliability(axes: Axes, table: Sequence[Row]) -> None:
-    """Accuracy by confidence: on the diagonal the net is as sure as it is right."""
-    rows = [row for row in table if row["images"]]
-    axes.plot((0, 1), (0, 1), color="tab:gray", linestyle=":")
-    draw_bins(axes, rows, "accuracy")
-    points = [row["confidence"] for row in rows], [row["accuracy"] for row in rows]
-    axes.plot(*points, "o", color="black", markersize=4)
-    axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="accuracy", title="calibration")
-    axes.grid(alpha=0.3)
-
-
-def draw_confidence(axes: Axes, table: Sequence[Row]) -> None:
-    """How many images the net is how sure of."""
-    draw_bins(axes, table, "images")
-    axes.set(xlim=(0, 1), xlabel="confidence", ylabel="images")
-    axes.grid(alpha=0.3)
-
-
-def draw_bins(axes: Axes, rows: Sequence[Row], column: str) -> None:
-    """A bar for each interval of the confidence, as high as the column says."""
-    axes.bar(
-        [row["low"] for row in rows],
-        [row[column] for row in rows],
-        width=1 / BINS,
-        align="edge",
-        edgecolor="white",
-        alpha=0.6,
-    )
+        write_picture(self, folder / "evaluation.png")
 
 
 def class_cells(row: Row) -> tuple[str, ...]:

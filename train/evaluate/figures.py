@@ -1,49 +1,18 @@
-"""The pictures of a run: its curves, and a confusion matrix."""
+"""A confusion matrix as a picture."""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from unicodedata import east_asian_width
 
 import numpy as np
 
 from gpwjax.canvas import Axes, AxesImage, Figure, drawable, own_settings
 from gpwjax.captions import shortened
-
-from ..run_folder import write_bytes
+from gpwjax.files import write_bytes
 
 USUAL_NAME = 6  # width of a class's name for which there is always room
 MAX_NUMBERS = 40  # classes up to which a confusion matrix shows its numbers
-
-
-@own_settings()
-def plot_curves(rows: Sequence[dict[str, Any]], best_epoch: int, file: Path) -> None:
-    """Loss, accuracy and learning rate of each epoch."""
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
-    loss, accuracy, rate = figure.subplots(1, 3)
-    epochs = [row["epoch"] for row in rows]
-
-    def plot(axes: Axes, name: str, label: str, **style: Any) -> None:
-        marker = "o" if len(rows) < 3 else ""
-        values = [row[name] for row in rows]
-        axes.plot(epochs, values, marker=marker, label=label, **style)
-
-    for split, label in (("train", "training"), ("val", "validation")):
-        plot(loss, f"{split}_loss", label)
-        plot(accuracy, f"{split}_accuracy", label)
-    plot(rate, "lr", "learning rate", color="tab:gray")
-    loss.set(title="cross-entropy", ylim=(0, None))
-    accuracy.set(title="accuracy", ylim=(None, 1))
-    rate.set(title="learning rate", ylim=(0, None))
-    for axes in (loss, accuracy, rate):
-        axes.set_xlabel("epoch")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-    for axes in (loss, accuracy):
-        axes.axvline(best_epoch, color="tab:gray", linestyle=":", label="best epoch")
-        axes.legend()
-    save(figure, file)
 
 
 def plot_confusion(matrix: np.ndarray, classes: Sequence[str], file: Path) -> None:

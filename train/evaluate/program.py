@@ -1,61 +1,26 @@
 """The order of things in an evaluation of a trained net."""
 
 import argparse
-import dataclasses
 import logging
 import textwrap
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-import gpwjax
-from gpwjax.inference import stored_size
+from gpwjax.inference import stored_size, value_range
 
-from ..augment import as_input
 from ..config import Config, RunError
 from ..data import Dataset, load_dataset
 from ..data.names import class_key
-from ..process.progress import progress_bar
-from ..run import placements
-from ..run_folder import PACKAGES, read_json, read_place
-from ..step import net_logits
-from ..watch import STEPS_AHEAD
-from .evaluation import Report
-from .scores import Answers
+from ..nets import Net, load_net
+from ..origin import PACKAGES, with_own_data
+from .evaluation import Evaluation
+from .testing import answers_to
 
 log = logging.getLogger(__name__)
-
-WEIGHTS = "model.safetensors"  # of a run folder
-
-
-@dataclasses.dataclass(frozen=True)
-class Net:
-    """A trained net, and how its data set is named and split.
-
-    Attributes:
-      file: the weights file.
-      run: the folder of the run that made it, if there is one.
-      classifier: the content of the file.
-      settings: of the run, or what the file says in their place.
-    """
-
-    file: Path
-    run: Path | None
-    classifier: gpwjax.Classifier
-    settings: dict[str, Any]
-
-    @property
-    def report_folder(self) -> Path:
-        """Where reports go if nothing else is said."""
-        if self.run is not None:
-            return self.run / "evaluation"
-        return self.file.with_name(f"{self.file.stem}-evaluation")
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -76,37 +41,21 @@ def evaluate(options: argparse.Namespace) -> None:
     numbers = match_classes(net.classifier.classes, dataset)
     folder = options.out or net.report_folder / f"{dataset.name}-{options.part}"
     folder.mkdir(parents=True, exist_ok=True)  # now, so that it cannot fail later
-    logits = compute_logits(net, dataset, indices, config.batch_size, options.mirror)
-    answers = Answers(net.classifier.classes, numbers[dataset.labels[indices]], logits)
-    about = describe(net, config) | {"mirror": options.mirror}
-    report = Report(answers, indices, dataset.name, options.part, about)
-    log.info("\n%s\n", report.text())
-    report.write(folder)
-    log.info("everything is in %s", folder)
-
-
-def load_net(path: Path) -> Net:
-    """Reads a run folder, or a weights file.
-
-    Raises:
-      RunError: it is neither.
-    """
-    run = path if path.is_dir() else None
-    # The file of a run is as good as its folder: without the run's seed, images that
-    # the net was trained on might be tested.
-    if path.name == WEIGHTS and (path.parent / "config.json").is_file():
-        run = path.parent
-    file = path if run is None else run / WEIGHTS
-    if run is not None and not file.is_file():
-        raise RunError(
-            f"{run} holds no {WEIGHTS}: it is no run folder, or its run is not finished"
+    with jax.default_matmul_precision(net.settings.get("matmul_precision")):
+        answers = answers_to(
+            net.classifier,
+            f"the net of {net.file}",
+            dataset,
+            indices,
+            of_all_devices(config.batch_size),
+            numbers,
+            options.mirror,
         )
-    try:
-        classifier = gpwjax.load(file)
-    except ValueError as error:
-        raise RunError(str(error)) from error
-    config = {} if run is None else read_json(run / "config.json")
-    return Net(file, run, classifier, classifier.metadata | config)
+    about = describe(net, config) | {"mirror": options.mirror}
+    evaluation = Evaluation(answers, dataset.name, options.part, about)
+    log.info("\n%s\n", evaluation.text())
+    evaluation.write(folder)
+    log.info("everything is in %s", folder)
 
 
 def data_config(net: Net, options: argparse.Namespace) -> Config:
@@ -115,8 +64,7 @@ def data_config(net: Net, options: argparse.Namespace) -> Config:
     Raises:
       RunError: no data set is named, or a setting is out of range.
     """
-    own = {} if "data" in options else find_own_data(net)
-    settings = net.settings | own | vars(options)
+    settings = net.settings | vars(options)
     if "data" not in settings:
         raise RunError(f"{net.file} does not name its data set: name one with --data")
     kinds = {"data": str, "seed": int, "split": str}
@@ -129,37 +77,20 @@ def data_config(net: Net, options: argparse.Namespace) -> Config:
             )
     about = net.classifier.metadata
     try:
-        return Config(
+        config = Config(
             data_dir=options.data_dir,
             image_size=stored_size(about),
             pad=about.get("pad", False),
             resize=about.get("resize", "bilinear"),
+            range_16_bit="{}-{}".format(*value_range(about)),
             batch_size=options.batch_size,
             **chosen,
         )
     except ValueError as error:
         raise RunError(str(error)) from error
-
-
-def find_own_data(net: Net) -> dict[str, str]:
-    """Where the run's own data are, as the setting data; empty where their name says.
-
-    Raises:
-      RunError: they are not there any more.
-    """
-    place = None if net.run is None else read_place(net.run)
-    if place is None:
-        return {}
-    if Path(place).exists():
-        return {"data": place}
-    here = Path(str(net.settings.get("data"))).expanduser().absolute()
-    if not here.exists():
-        raise RunError(
-            f"the data of {net.run} are neither where they were, {place}, nor in "
-            f"{here}, which their name means from {Path.cwd()}: name them with --data"
-        )
-    log.warning("the data of %s were in %s: taking %s", net.run, place, here)
-    return {"data": str(here)}
+    if "data" in options or net.run is None:
+        return config
+    return with_own_data(net.run, config)
 
 
 def choose_part(dataset: Dataset, part: str) -> np.ndarray:
@@ -202,65 +133,10 @@ def match_classes(known: Sequence[str], dataset: Dataset) -> np.ndarray:
     return np.array([known.index(name) for name in names])
 
 
-def compute_logits(
-    net: Net,
-    dataset: Dataset,
-    indices: np.ndarray,
-    batch_size: int,
-    mirror: bool = False,
-) -> np.ndarray:
-    """Logits (N, classes) of these images, each batch spread over all devices.
-
-    With `mirror` they are those of the mean of the probabilities of an image and of its
-    mirror image.
-
-    Raises:
-      RunError: they are not finite.
-    """
+def of_all_devices(batch_size: int) -> int:
+    """The batch size, or the next one that gives each device as many images."""
     devices = jax.device_count()
-    replicated, spread = placements()
-    variables = jax.device_put(net.classifier.variables, replicated)
-    forward = make_forward(net, mirror)
-    size = -(-batch_size // devices) * devices  # as many for each device
-    batches = []
-    with progress_bar("evaluating", len(indices)) as bar:
-        for start in range(0, len(indices), size):
-            chosen = indices[start : start + size]
-            images = dataset.images[np.resize(chosen, size)]  # the last one filled up
-            batches.append(forward(variables, jax.device_put(images, spread)))
-            if len(batches) > STEPS_AHEAD:
-                batches[-STEPS_AHEAD].block_until_ready()
-            bar.update(len(chosen))
-        logits = np.concatenate(batches)[: len(indices)]
-    if not np.isfinite(logits).all():
-        raise RunError(
-            f"the net of {net.file} answers with numbers that are not finite"
-        )
-    return logits
-
-
-def make_forward(net: Net, mirror: bool) -> Callable[[dict, jax.Array], jax.Array]:
-    """A jitted function of the net's variables and images (N, h, w, 3) uint8.
-
-    The images are enlarged as `Classifier.predict` does it: first to the size at which
-    those of the net's own data set are stored.
-    """
-    model, about = net.classifier.model, net.classifier.metadata
-    precision = net.settings.get("matmul_precision")
-
-    @jax.jit
-    def forward(variables: dict, images: jax.Array) -> jax.Array:
-        images = as_input(as_input(images, stored_size(about)), about["image_size"])
-        with jax.default_matmul_precision(precision):
-            net = partial(model.apply, variables, train=False)
-            logits = net_logits(net, images).astype(jnp.float32)
-            if not mirror:
-                return logits
-            mirrored = net_logits(net, images[:, :, ::-1]).astype(jnp.float32)
-        # Up to a constant, which changes no probability.
-        return jnp.logaddexp(*map(jax.nn.log_softmax, (logits, mirrored)))
-
-    return forward
+    return -(-batch_size // devices) * devices
 
 
 def describe(net: Net, config: Config) -> dict[str, Any]:

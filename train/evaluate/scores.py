@@ -1,69 +1,22 @@
-"""How good a net's answers are, from labels and logits alone."""
+"""How good a net's answers are."""
 
-import dataclasses
 import math
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
-from scipy import stats
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from .answers import Answers
+from .tables import Row
 
 BINS = 15  # of the confidence, as in Guo et al. 2017
 TOP = 5  # an answer counts as nearly right where the label is among so many
-Row = dict[str, Any]  # of a table, by column; None where there is no value
-
-
-@dataclasses.dataclass(frozen=True)
-class Answers:
-    """What a net answers to N images.
-
-    Attributes:
-      classes: names of the net's classes.
-      labels: (N,) the true classes, as numbers of `classes`.
-      logits: (N, classes), finite.
-    """
-
-    classes: Sequence[str]
-    labels: np.ndarray
-    logits: np.ndarray
-
-    @cached_property
-    def predicted(self) -> np.ndarray:
-        """(N,) the most probable class, the first of those that are equally so."""
-        return self.logits.argmax(axis=1)
-
-    @property
-    def right(self) -> np.ndarray:
-        """(N,) whether the most probable class is the true one."""
-        return self.predicted == self.labels
-
-    @cached_property
-    def log_probabilities(self) -> np.ndarray:
-        """(N, classes) float64, in which no probability is 0."""
-        logits = self.logits.astype(np.float64)
-        logits -= logits.max(axis=1, keepdims=True)
-        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-
-    @property
-    def confidence(self) -> np.ndarray:
-        """(N,) the probability of the predicted class."""
-        return np.exp(self.log_probabilities.max(axis=1))
-
-    @cached_property
-    def confusion(self) -> np.ndarray:
-        """(classes, classes) images of each class (row) taken for each (column)."""
-        numbers = range(len(self.classes))
-        return confusion_matrix(self.labels, self.predicted, labels=numbers)
 
 
 def summary(answers: Answers) -> Row:
-    """The numbers that a whole evaluation comes down to."""
+    """The numbers that a whole evaluation comes down to, of answers with logits."""
     right, total = int(answers.right.sum()), len(answers.labels)
     low, high = wilson_interval(right, total)
-    losses = -answers.log_probabilities[np.arange(total), answers.labels]
     table = class_table(answers)
     result = {
         "images": total,
@@ -77,7 +30,7 @@ def summary(answers: Answers) -> Row:
     return result | {
         "balanced_accuracy": mean(row["recall"] for row in table),
         "mean_f1": mean(row["f1"] for row in table),
-        "cross_entropy": float(losses.mean()),
+        "cross_entropy": float(answers.losses.mean()),
         "mean_confidence": float(answers.confidence.mean()),
         "calibration_error": calibration_error(calibration_table(answers)),
     }
@@ -108,6 +61,8 @@ def wilson_interval(
 def half_interval(values: np.ndarray) -> float:
     """Half the width of the 95% interval of the mean of some normal values (Student's
     t); infinite for a single one."""
+    from scipy import stats  # takes a second
+
     count = len(values)
     if count < 2:
         return math.inf
@@ -125,27 +80,25 @@ def class_table(answers: Answers) -> list[Row]:
     """A row for each class: its images, how often it was predicted, recall with its
     interval, precision and F1. There is no recall without images of the class, and no
     precision where it was never predicted."""
-    precision, recall, f1, images = precision_recall_fscore_support(
-        answers.labels,
-        answers.predicted,
-        labels=range(len(answers.classes)),
-        zero_division=np.nan,
-    )
+    confusion = answers.confusion
+    columns = (np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0))
     rows = []
-    for number, name in enumerate(answers.classes):
-        right = int(answers.confusion[number, number])
-        low, high = wilson_interval(right, int(images[number]))
-        row = {
-            "class": name,
-            "images": int(images[number]),
-            "predicted": int(answers.confusion[:, number].sum()),
-            "recall": float(recall[number]),
-            "recall_low": low,
-            "recall_high": high,
-            "precision": float(precision[number]),
-            "f1": float(f1[number]),
-        }
-        rows.append({k: None if v != v else v for k, v in row.items()})  # nan
+    for name, right, images, predicted in zip(
+        answers.classes, *(column.tolist() for column in columns), strict=True
+    ):
+        low, high = wilson_interval(right, images)
+        rows.append(
+            {
+                "class": name,
+                "images": images,
+                "predicted": predicted,
+                "recall": right / images if images else None,
+                "recall_low": low,
+                "recall_high": high,
+                "precision": right / predicted if predicted else None,
+                "f1": 2 * right / (images + predicted) if images + predicted else None,
+            }
+        )
     return rows
 
 

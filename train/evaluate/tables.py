@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..run_folder import write_text
+from gpwjax.files import write_text
 
 Row = dict[str, Any]  # of a table, by column; None where there is no value
 

@@ -6,6 +6,8 @@ import sys
 from ..config import RunError
 from . import PROGRAM
 
+log = logging.getLogger(__name__)
+
 
 def start_logging() -> None:
     """Prints what the programs of train/ say, and only warnings of all else."""
@@ -13,8 +15,11 @@ def start_logging() -> None:
     logging.getLogger(PROGRAM).setLevel(logging.INFO)
 
 
-def start_jax() -> None:
-    """As `gpwjax.devices.start_jax`.
+def start_jax() -> str:
+    """As `gpwjax.devices.start_jax`; warns of devices that it does not use.
+
+    Returns:
+      The number and the kind of the devices.
 
     Raises:
       RunError: there are no devices.
@@ -30,3 +35,6 @@ def start_jax() -> None:
         devices.start_jax()
     except devices.NoDevicesError as error:
         raise RunError(str(error)) from error
+    if unused := devices.unused_accelerator():
+        log.warning(unused)
+    return devices.described()

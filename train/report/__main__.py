@@ -1,4 +1,4 @@
-"""python -m train.report: builds the report of a run, or of several side by side."""
+"""`gpwjax report`: builds the report of a run, or of several side by side."""
 
 import argparse
 import sys
@@ -12,9 +12,11 @@ from ..config import RunError
 from ..process.runtime import start_logging
 
 
-def main() -> int:
+def main(
+    args: Sequence[str] | None = None, prog: str = "python -m train.report"
+) -> int:
     """Runs the program; the exit status."""
-    options = read_args(sys.argv[1:])
+    options = read_args(sys.argv[1:] if args is None else args, prog)
     start_logging()
     try:
         # Imported here, since all that it needs takes seconds.
@@ -34,10 +36,10 @@ def main() -> int:
     return 0
 
 
-def read_args(args: Sequence[str]) -> argparse.Namespace:
+def read_args(args: Sequence[str], prog: str = "gpwjax report") -> argparse.Namespace:
     """What the arguments ask for. Wrong ones end the program, status 2."""
     parser = argparse.ArgumentParser(
-        prog="python -m train.report",
+        prog=prog,
         description="Builds the report of a run again, or one page with several runs "
         "side by side: an HTML file that needs nothing else. The data set is not "
         "needed.",
@@ -48,7 +50,7 @@ def read_args(args: Sequence[str]) -> argparse.Namespace:
         type=user_path,
         nargs="+",
         metavar="RUN",
-        help="a run folder of python -m train, or the folder of --seeds, which stands "
+        help="a run folder of gpwjax train, or the folder of --seeds, which stands "
         "for all its runs",
     )
     parser.add_argument(

@@ -25,7 +25,7 @@ def missing(run: RunFiles) -> str | None:
     return (
         "The code of this run did not write predictions.csv and classes.csv yet, which "
         "the confusion matrix, the table of classes and the mistakes are made of. "
-        "python -m train.evaluate makes tables and a picture of them."
+        "gpwjax evaluate makes tables and a picture of them."
     )
 
 

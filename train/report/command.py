@@ -3,14 +3,13 @@
 import shlex
 from typing import Any
 
-from ..config import Config
+from ..config import NAMES, Config, flatten
 from ..presets import DIGITS, default_settings, presets
-from ..run_folder import NAMES, flatten
 
 
 def command_of(config: Config) -> str:
-    """`python -m train` with all settings that are not its defaults."""
-    words = ["python", "-m", "train"]
+    """`gpwjax train` with all settings that are not its defaults."""
+    words = ["gpwjax", "train"]
     if config.preset in presets():
         default = presets()[config.preset]
         words += ["--preset", config.preset]

@@ -12,7 +12,7 @@ from .curves import total_seconds
 from .groups import Groups, group, on_data
 from .page import best_epoch, data_name, devices, test_interval
 from .paper import rows_of_data
-from .plots import Plot, Series, line_plot, scatter_plot
+from .plots import Curves, Plot, Series, line_plot, scatter_plot
 from .render import Table, duration, percent, render
 from .runs import RunFiles
 
@@ -158,7 +158,7 @@ def validation_plot(name: str, groups: Groups) -> Plot:
         for color, (group_name, runs) in enumerate(groups.items())
         for run in runs
     ]
-    return line_plot(name, "validation accuracy", "epoch", series, ylim=(None, 1))
+    return line_plot(Curves(name, "validation accuracy", series, (None, 1)))
 
 
 def paper_points(data: str) -> Table | None:

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from statistics import median
+from typing import Any
 
 import numpy as np
 
-from .paper import PaperRow, paper_curves
-from .plots import Plot, Series, line_plot
+from .plots import Curves, Plot, Series, line_plot
 from .render import Table, duration, number
 from .runs import RunFiles
+
+Epoch = dict[str, Any]  # a row of metrics.csv
 
 # In metrics.csv, before the authors' column, and in words.
 SPLITS = (("train", "", "training"), ("val", "val_", "validation"))
@@ -25,31 +27,40 @@ EPOCHS = {
 }
 
 
-def curves(run: RunFiles, row: PaperRow | None) -> list[Plot]:
-    """Loss, accuracy and learning rate, those of the authors dashed."""
-    authors = paper_curves(row) if row else []
-    losses = both_splits(run, "loss", authors, "loss")
+def curves(
+    epochs: Sequence[Epoch], authors: Sequence[dict[str, float]] = ()
+) -> list[Curves]:
+    """Loss, accuracy and learning rate, those of the authors dashed.
+
+    Args:
+      epochs: rows of metrics.csv.
+      authors: as `paper_curves` gives them.
+    """
+    losses = both_splits(epochs, "loss", authors, "loss")
     title, limit = "cross-entropy", loss_limit(losses)
     if limit is not None:
         title += f", cut off at {limit:.2g}"
-    rate = [row["lr"] for row in run.epochs]
-    rate = [Series("learning rate", [row["epoch"] for row in run.epochs], rate, 2)]
-    accuracies = both_splits(run, "accuracy", authors, "acc")
+    rates = [row["lr"] for row in epochs]
+    rate = Series("learning rate", [row["epoch"] for row in epochs], rates, 2)
+    accuracies = both_splits(epochs, "accuracy", authors, "acc")
     return [
-        line_plot("loss", title, "epoch", losses, ylim=(0, limit)),
-        line_plot("accuracy", "accuracy", "epoch", accuracies, ylim=(None, 1)),
-        line_plot("rate", "learning rate", "epoch", rate, ylim=(0, None)),
+        Curves("loss", title, losses, (0, limit)),
+        Curves("accuracy", "accuracy", accuracies, (None, 1)),
+        Curves("rate", "learning rate", [rate], (0, None)),
     ]
 
 
 def both_splits(
-    run: RunFiles, name: str, authors: Sequence[dict[str, float]], their_name: str
+    epochs: Sequence[Epoch],
+    name: str,
+    authors: Sequence[dict[str, float]],
+    their_name: str,
 ) -> list[Series]:
     """Curves in training and validation, of the run and of the authors."""
     series = []
     for color, (split, prefix, label) in enumerate(SPLITS):
-        x = [row["epoch"] for row in run.epochs]
-        y = [row[f"{split}_{name}"] for row in run.epochs]
+        x = [row["epoch"] for row in epochs]
+        y = [row[f"{split}_{name}"] for row in epochs]
         series.append(Series(label, x, y, color))
         if authors:
             x = [row["epoch"] for row in authors]
@@ -88,7 +99,7 @@ def speed_plot(run: RunFiles) -> Plot:
     epochs = [row["epoch"] for row in run.epochs]
     series = [Series("images/s", epochs, run.images_per_second, 3)]
     title = "training images/s"
-    return line_plot("speed", title, "epoch", series, ylim=(0, None))
+    return line_plot(Curves("speed", title, series, (0, None)))
 
 
 def total_seconds(run: RunFiles) -> float:

@@ -14,26 +14,43 @@ from PIL import Image
 
 import gpwjax
 from gpwjax import explain
+from gpwjax.canvas import own_settings
+from gpwjax.files import replacing, write_bytes
 
 from ..data import Dataset, load_dataset
-from ..evaluate.figures import plot_confusion, plot_curves
-from ..evaluate.predictions import Predictions, read_predictions
-from ..run_folder import read_metrics, write_bytes
-from .build import NAME, build_report
-from .runs import is_run, read_config, read_result, runs_of_seeds
+from ..evaluate.answers import Answers
+from ..evaluate.figures import plot_confusion, save
+from ..evaluate.files import read_answers
+from ..origin import with_own_data
+from ..run_folder import (
+    CONFUSION,
+    CURVES,
+    HEATMAPS,
+    MISTAKES,
+    REPORT,
+    WEIGHTS,
+    has_run,
+    is_finished,
+    read_config,
+    read_metrics,
+)
+from .build import build_report
+from .curves import curves
+from .plots import line_picture
+from .runs import read_result, runs_of_seeds
 
 log = logging.getLogger(__name__)
 
-HEATMAPS = 12  # images of heatmaps.png
-MISTAKES = 12  # pictures of the most confident mistakes, at most
+MAPS = 12  # images of heatmaps.png
+MISTAKES_DRAWN = 12  # the most confident ones, at most
 
 
 def draw_missing(folder: Path, load: Callable[[], Dataset]) -> None:
     """Draws the pictures and the report that a finished run lacks; a warning says what
     cannot be drawn. Arguments as of `draw_pictures`."""
     drawn = draw_pictures(folder, load)
-    if drawn or not (folder / NAME).is_file():
-        try_to_draw(folder / NAME, lambda: build_report(folder))
+    if drawn or not (folder / REPORT).is_file():
+        try_to_draw(folder / REPORT, lambda: build_report(folder))
 
 
 def draw_pictures(folder: Path, load: Callable[[], Dataset]) -> bool:
@@ -43,9 +60,9 @@ def draw_pictures(folder: Path, load: Callable[[], Dataset]) -> bool:
       load: gives the run's data set, which the heat maps need.
     """
     pictures = {
-        "curves.png": lambda: draw_curves(folder),
-        "confusion.png": lambda: draw_confusion(folder),
-        "heatmaps.png": lambda: draw_heatmaps(folder, load(), read_predictions(folder)),
+        CURVES: lambda: draw_curves(folder),
+        CONFUSION: lambda: draw_confusion(folder),
+        HEATMAPS: lambda: draw_heatmaps(folder, load(), read_answers(folder)),
     }
     missing = [name for name in pictures if not (folder / name).is_file()]
     drawn = [try_to_draw(folder / name, pictures[name]) for name in missing]
@@ -55,10 +72,14 @@ def draw_pictures(folder: Path, load: Callable[[], Dataset]) -> bool:
 def draw_pictures_of(folder: Path) -> None:
     """As `draw_pictures`, of a run folder or of all those in a folder of `--seeds`,
     whether they are finished or not."""
-    for run in [folder] if is_run(folder) else runs_of_seeds(folder):
-        if (run / "result.json").is_file():
-            config = read_config(run / "config.json")
-            draw_pictures(run, partial(load_dataset, config))
+    for run in [folder] if has_run(folder) else runs_of_seeds(folder):
+        if is_finished(run):
+            draw_pictures(run, partial(load_own_data, run))
+
+
+def load_own_data(folder: Path) -> Dataset:
+    """The data set of a run."""
+    return load_dataset(with_own_data(folder, read_config(folder)))
 
 
 def try_to_draw(file: Path, draw: Callable[[], object]) -> bool:
@@ -78,20 +99,21 @@ def try_to_draw(file: Path, draw: Callable[[], object]) -> bool:
 
 
 def draw_curves(folder: Path) -> None:
-    best = read_result(folder / "result.json")["best_epoch"]
-    plot_curves(read_metrics(folder), best, folder / "curves.png")
+    best = read_result(folder)["best_epoch"]
+    with own_settings():
+        save(line_picture(curves(read_metrics(folder)), best), folder / CURVES)
 
 
 def draw_confusion(folder: Path) -> None:
-    answers = read_predictions(folder)
-    plot_confusion(answers.confusion, answers.classes, folder / "confusion.png")
+    answers = read_answers(folder)
+    plot_confusion(answers.confusion, answers.classes, folder / CONFUSION)
 
 
-def draw_heatmaps(folder: Path, dataset: Dataset, answers: Predictions) -> None:
+def draw_heatmaps(folder: Path, dataset: Dataset, answers: Answers) -> None:
     """Where the net sees the class that it finds: in test images from the first to the
     last, which may be in the order of their classes, and in those that it got wrong
     with the highest probability."""
-    classifier = gpwjax.load(folder / "model.safetensors")
+    classifier = gpwjax.load(folder / WEIGHTS)
     if note := explain.size_of_a_map(classifier):
         log.warning("heat maps: %s", note)
 
@@ -100,17 +122,16 @@ def draw_heatmaps(folder: Path, dataset: Dataset, answers: Predictions) -> None:
         image = np.asarray(dataset.images[answers.indices[number]])
         return explain.draw(classifier, image, title)
 
-    numbers = np.linspace(0, len(answers.labels) - 1, HEATMAPS).astype(int)
+    numbers = np.linspace(0, len(answers.labels) - 1, MAPS).astype(int)
     drawn = [draw(number) for number in np.unique(numbers)]
-    mistakes = folder / "mistakes"
+    mistakes = folder / MISTAKES
     mistakes.mkdir(exist_ok=True)
-    for number in answers.mistakes[:MISTAKES]:
+    for number in answers.mistakes[:MISTAKES_DRAWN]:
         picture = draw(number)
         below = (0, explain.CAPTION, *picture.size)  # the report says it in words
         content = io.BytesIO()
         picture.crop(below).save(content, "WEBP", quality=80)
         write_bytes(mistakes / f"{answers.indices[number]}.webp", content.getvalue())
     # The last one, since it tells that the others are there.
-    unfinished = folder / ".heatmaps.png.unfinished"
-    explain.write(drawn, unfinished)
-    unfinished.replace(folder / "heatmaps.png")
+    with replacing(folder / HEATMAPS) as unfinished:
+        explain.write(drawn, unfinished)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..run_folder import flatten
+from ..config import flatten
 from .page import data_name
 from .runs import RunFiles
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from ..data.report import shown_weights
+from ..config import flatten
+from ..data.remarks import shown_weights
 from ..evaluate.scores import wilson_interval
-from ..run_folder import flatten
 from ..validation import best_row
 from .answers import (
     classes_table,
@@ -22,7 +22,8 @@ from .curves import (
     speed_table,
     total_seconds,
 )
-from .paper import PaperRow, paper_notes, paper_row
+from .paper import PaperRow, paper_curves, paper_notes, paper_row
+from .plots import line_plot
 from .render import Table, duration, percent, render
 from .runs import RunFiles
 
@@ -30,6 +31,7 @@ from .runs import RunFiles
 def run_page(run: RunFiles) -> str:
     """The report of a run, finished or not."""
     row = paper_row(run.config)
+    authors = paper_curves(row) if row else ()
     return render(
         "run.html",
         title=f"{run.name}: {run.config.model} {run.config.variant} on "
@@ -40,7 +42,7 @@ def run_page(run: RunFiles) -> str:
         paper_notes=paper_notes(run.config, row) if row else [],
         command=command_of(run.config),
         origin=origin_table(run),
-        plots=curves(run, row),
+        plots=[line_plot(one) for one in curves(run.epochs, authors)],
         epochs=epoch_table(run),
         missing=missing(run),
         confusion=confusion_matrix(run),
@@ -62,10 +64,12 @@ def data_name(run: RunFiles) -> str:
 
 def lead(run: RunFiles) -> str:
     """What the run comes down to."""
+    about = run.result or run.origin
+    on = f", on {devices(about)}" if "device" in about else ""
     if run.result is None:
         last = run.epochs[-1]
         return (
-            f"Not finished: {last['epoch']} of {run.config.epochs} epochs. "
+            f"Not finished: {last['epoch']} of {run.config.epochs} epochs{on}. "
             f"{percent(last['val_accuracy'])} of the validation images are right; the "
             "test comes at the end."
         )
@@ -73,7 +77,7 @@ def lead(run: RunFiles) -> str:
     low, high = test_interval(run.result)
     return (
         f"{percent(run.result['test_accuracy'])} of {total:,} test images are right "
-        f"(95% interval {percent(low)} to {percent(high)})."
+        f"(95% interval {percent(low)} to {percent(high)}){on}."
     )
 
 
@@ -110,6 +114,7 @@ def summary_table(run: RunFiles) -> Table:
     if result:
         rows += [
             ("test accuracy", percent(result["test_accuracy"])),
+            *taught(run),
             *balanced(result),
             ("cross-entropy of the test", f"{result['test_loss']:.4f}"),
             ("parameters", f"{result['params']:,}"),
@@ -151,6 +156,16 @@ def origin_table(run: RunFiles) -> Table:
     if result:
         rows.append(("devices", devices(result)))
     return Table("What must be the same", ("what", "value"), rows, facts=True)
+
+
+def taught(run: RunFiles) -> list[tuple[str, str]]:
+    """Rows of the summary for a net that had a teacher."""
+    if "teacher_accuracy" not in run.result:
+        return []
+    return [
+        ("teacher", str(run.config.teacher)),
+        ("test accuracy of the teacher", percent(run.result["teacher_accuracy"])),
+    ]
 
 
 def balanced(result: dict[str, Any]) -> list[tuple[str, str]]:

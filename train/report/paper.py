@@ -9,7 +9,7 @@ from ..presets import RECIPES, paper_rows, presets
 
 HISTORIES = Path(__file__).parents[1] / "paper_histories.csv"
 KEY = ("dataset", "model", "channels_per_group", "input")
-SAME = ("data", "model", "min_channels", "image_size", "small_images")
+SAME = ("data", "model", "min_channels", "scheme", "image_size", "small_images")
 
 PaperRow = dict[str, str]  # of paper_results.csv
 

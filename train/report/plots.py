@@ -5,7 +5,6 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -17,6 +16,7 @@ SERIES = ("#030301", "#030302", "#030303", "#030304", "#030305", "#030306")
 VARIABLES = {INK: "currentColor", GRID: "var(--line)"} | {
     color: f"var(--series-{number})" for number, color in enumerate(SERIES, 1)
 }
+PICTURE = ("tab:blue", "tab:orange", "tab:gray")  # in their place, in a picture
 SETTINGS = {
     "svg.fonttype": "none",  # text is text
     "svg.hashsalt": "gpwjax",  # the same ids each time
@@ -69,36 +69,63 @@ class Plot:
     legend: list[tuple[str, str, str]]
 
 
-def line_plot(
-    name: str, title: str, x_label: str, series: Sequence[Series], **limits: Any
-) -> Plot:
+@dataclasses.dataclass(frozen=True)
+class Curves:
     """Lines over epochs.
 
-    Args:
-      name: unique on the page.
-      limits: as of `Axes.set`.
+    Attributes:
+      name: unique on a page.
+      title: their heading.
+      series: the lines.
+      ylim: lowest and highest value that is shown; None: as the lines have it.
     """
-    with own_settings(SETTINGS):
-        figure, axes = make_axes(x_label)
-        for one in series:
+
+    name: str
+    title: str
+    series: Sequence[Series]
+    ylim: tuple[float | None, float | None] = (None, None)
+
+    def draw(self, axes: Axes, inks: Sequence[str] = SERIES) -> None:
+        """Draws the lines, in these colours."""
+        for one in self.series:
             axes.plot(
                 one.x,
                 one.y,
-                color=one.ink,
+                color=inks[one.color % len(inks)],
                 linestyle=(0, (4, 2)) if one.dashed else "-",
                 linewidth=0.9 if one.thin else 1.6,
                 marker="o" if len(one.x) < 3 else "",
                 markersize=3,
+                label=one.label,
             )
-        axes.set(**limits)
+        axes.set(ylim=self.ylim)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        description = f"{title} over {x_label}: {'; '.join(map(in_words, series))}"
-        shapes = legend(series, ("line", "dashed"))
-        return Plot(title, to_svg(figure, name, description), shapes)
+
+
+def line_plot(curves: Curves) -> Plot:
+    """Lines over epochs, for a page."""
+    with own_settings(SETTINGS):
+        figure, axes = make_axes("epoch")
+        curves.draw(axes)
+        lines = "; ".join(map(in_words, curves.series))
+        svg = to_svg(figure, curves.name, f"{curves.title} over epoch: {lines}")
+        return Plot(curves.title, svg, legend(curves.series, ("line", "dashed")))
+
+
+def line_picture(panels: Sequence[Curves], best_epoch: int) -> Figure:
+    """The same as a picture, one panel beside the other; inside `own_settings`."""
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    for axes, curves in zip(figure.subplots(1, len(panels)), panels, strict=True):
+        curves.draw(axes, PICTURE)
+        axes.axvline(best_epoch, color="tab:gray", linestyle=":", label="best epoch")
+        axes.set(title=curves.title, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.legend()
+    return figure
 
 
 def scatter_plot(name: str, title: str, x_label: str, series: Sequence[Series]) -> Plot:
-    """Points, hollow ones below the others; arguments as of `line_plot`."""
+    """Points, hollow ones below the others; `name` is unique on the page."""
     with own_settings(SETTINGS):
         figure, axes = make_axes(x_label)
         for one in series:

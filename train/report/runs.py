@@ -7,16 +7,28 @@ from typing import Any
 
 from gpwjax.pictures import UnreadableImageError, read_image
 
-from ..config import Augmentation, Config, RunError
-from ..evaluate.predictions import Predictions, read_predictions
+from ..config import Config, RunError
+from ..evaluate.answers import Answers
+from ..evaluate.files import read_answers
 from ..evaluate.tables import read_table
-from ..run_folder import read_json, read_metrics
+from ..run_folder import (
+    CLASSES,
+    COSTS,
+    MISTAKES,
+    PREDICTIONS,
+    RESULT,
+    has_run,
+    is_finished,
+    read_config,
+    read_json,
+    read_metrics,
+    read_origin,
+)
 
-MISTAKES = 12  # shown, at most
-TEST = ("predictions.csv", "classes.csv")
-COSTS = "costs.csv"
+SHOWN_MISTAKES = 12  # at most
+TEST = (PREDICTIONS, CLASSES)
 # What result.json must say, and of what type.
-RESULT = {
+FIGURES = {
     **dict.fromkeys(("test_accuracy", "test_loss", "val_accuracy", "seconds"), float),
     **dict.fromkeys(("test_images", "best_epoch", "params", "macs"), int),
     **{"device": str, "device_count": int, "versions": dict},
@@ -44,7 +56,7 @@ class RunFiles:
     origin: dict[str, Any]
     epochs: list[dict[str, Any]]
     result: dict[str, Any] | None
-    predictions: Predictions | None
+    predictions: Answers | None
     pictures: dict[int, bytes]
     costs: dict[str, dict[str, int]]
 
@@ -58,10 +70,6 @@ class RunFiles:
         return [row["images_per_second"] for row in self.epochs]
 
 
-def is_run(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
-
-
 def runs_of_seeds(folder: Path) -> list[Path]:
     """The run folders in that of `--seeds`, by their seeds.
 
@@ -71,7 +79,7 @@ def runs_of_seeds(folder: Path) -> list[Path]:
     found = [
         (int(run.name.removeprefix("seed")), run)
         for run in folder.glob("seed*")
-        if re.fullmatch("seed[0-9]+", run.name) and is_run(run)
+        if re.fullmatch("seed[0-9]+", run.name) and has_run(run)
     ]
     if not found:
         raise RunError(
@@ -87,18 +95,18 @@ def read_run(folder: Path) -> RunFiles:
     Raises:
       RunError: no epoch is finished, or a file is damaged.
     """
-    config = read_config(folder / "config.json")
+    config = read_config(folder)
     epochs = read_metrics(folder)
     if not epochs:
         raise RunError(f"the run in {folder} has finished no epoch yet")
     result, predictions, pictures, costs = None, None, {}, {}
-    if (folder / "result.json").is_file():
-        result = read_result(folder / "result.json")
+    if is_finished(folder):
+        result = read_result(folder)
     try:
         # What an unfinished run has of them is of an earlier end.
         if result and all((folder / name).is_file() for name in TEST):
-            predictions = read_predictions(folder)
-            pictures = read_pictures(folder / "mistakes", predictions)
+            predictions = read_answers(folder)
+            pictures = read_pictures(folder / MISTAKES, predictions)
         if result and (folder / COSTS).is_file():
             costs = read_costs(folder / COSTS)
     except (ValueError, KeyError) as error:
@@ -107,7 +115,7 @@ def read_run(folder: Path) -> RunFiles:
     return RunFiles(
         folder,
         config,
-        read_origin(folder / "origin.json"),
+        read_origin(folder),
         epochs,
         result,
         predictions,
@@ -116,44 +124,18 @@ def read_run(folder: Path) -> RunFiles:
     )
 
 
-def read_config(file: Path) -> Config:
-    """The settings of a run; those that its code did not have are the defaults.
-
-    Raises:
-      RunError: the file holds something else.
-    """
-    settings = read_json(file)
-    try:
-        changes = Augmentation(**settings.pop("augmentation", {}))
-        freeze = tuple(settings.pop("freeze", ()))
-        config = Config(**settings, augmentation=changes, freeze=freeze)
-    except (TypeError, ValueError) as error:
-        raise RunError(f"{file} holds no settings of a run: {error}") from error
-    for name in ("data", "model"):
-        if not isinstance(getattr(config, name), str):
-            raise RunError(f"{file} holds no settings of a run: {name} is no text")
-    return config
-
-
-def read_origin(file: Path) -> dict[str, Any]:
-    """The content of origin.json, or nothing. Raises RunError where it is not whole."""
-    origin = read_json(file) if file.is_file() else {}
-    if not isinstance(origin.get("versions", {}), dict):
-        raise RunError(f"{file} is damaged: versions are {origin['versions']!r:.50}")
-    return origin
-
-
-def read_result(file: Path) -> dict[str, Any]:
+def read_result(folder: Path) -> dict[str, Any]:
     """The content of result.json. Raises RunError where it is not whole."""
+    file = folder / RESULT
     result = read_json(file)
-    for name, kind in RESULT.items():
+    for name, kind in FIGURES.items():
         value = result.get(name)
         if not isinstance(value, (int, float) if kind is float else kind):
             raise RunError(f"{file} is damaged: {name} is {value!r:.50}")
     return result
 
 
-def read_pictures(folder: Path, predictions: Predictions) -> dict[int, bytes]:
+def read_pictures(folder: Path, predictions: Answers) -> dict[int, bytes]:
     """The pictures of the most confident mistakes by their numbers, in that order.
 
     Raises:
@@ -162,7 +144,7 @@ def read_pictures(folder: Path, predictions: Predictions) -> dict[int, bytes]:
     pictures: dict[int, bytes] = {}
     for number in predictions.mistakes.tolist():
         file = folder / f"{predictions.indices[number]}.webp"
-        if len(pictures) < MISTAKES and file.is_file():
+        if len(pictures) < SHOWN_MISTAKES and file.is_file():
             try:
                 read_image(file)
             except UnreadableImageError as error:

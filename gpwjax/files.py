@@ -1,0 +1,42 @@
+"""Files that are written whole: who reads one, or a killed program, sees the old one or
+the new one."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+UNFINISHED = ".{name}.unfinished-{process}"  # beside the file that it becomes
+
+
+@contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives the path of an unfinished file, which takes the place of `path` at the end,
+    once the disk has it; after an error it is removed, and `path` is as it was."""
+    path = Path(path)
+    name = UNFINISHED.format(name=path.name, process=os.getpid())
+    unfinished = path.with_name(name)
+    try:
+        yield unfinished
+        with unfinished.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Writes a file whole."""
+    with replacing(file) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def write_text(file: Path, text: str) -> None:
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(file, text.encode())
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what killed programs left of files that they had not finished."""
+    for file in folder.glob(UNFINISHED.format(name="*", process="*")):
+        file.unlink(missing_ok=True)
