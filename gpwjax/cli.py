@@ -2,7 +2,6 @@
 
 import argparse
 import difflib
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,9 +11,9 @@ from pathlib import Path
 import jax
 
 import gpwjax
-from gpwjax import explain, export, predict, summary, trained, training
+from gpwjax import explain, predict, summary, trained, training
 from gpwjax.devices import NoDevicesError, start_jax
-from gpwjax.export import web
+from gpwjax.export import command as export
 from gpwjax.inference import NOT_FINITE, NotFiniteError, value_range
 from gpwjax.output import lost_text, run_program
 from gpwjax.picture_files import find_pictures
@@ -23,6 +22,7 @@ from gpwjax.places import CONFIG, WEIGHTS, user_path
 from gpwjax.schemes import PAPERS, SCHEMES
 
 MOST = 10**9  # of a number; JAX's shapes end at 2**63
+ENDINGS = {"card": "md"}  # of files, where a format's name is none
 TOP = 5  # classes that `predict` shows
 MOST_ROWS = 100  # of a drawing, so that people can look at it
 NOTHING_READ = "no picture could be read"
@@ -193,15 +193,32 @@ def add_export_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     add(
         "--format",
-        choices=[*export.FORMATS, "web"],
+        choices=export.FORMATS,
         required=True,
-        help="kind of file; web: a folder with a page",
+        help="kind of file; web: a folder with a page; card: a model card",
     )
     add(
         "--dtype",
-        choices=list(export.BOUNDS),
+        choices=export.DTYPES,
         default="float32",
-        help="of the weights in the file (default: %(default)s)",
+        help="of the weights in the file (default: %(default)s); int8: of feature maps "
+        "too, as --calibrate finds their ranges",
+    )
+    add(
+        "--calibrate",
+        metavar="FOLDER",
+        help="of int8: pictures like those that the net is for, at any depth, or a "
+        "data set by name; class folders tell how accuracy changes",
+    )
+    add(
+        "--force",
+        action="store_true",
+        help="of int8: write the file though many answers change",
+    )
+    add(
+        "--license",
+        metavar="NAME",
+        help="of a card: the licence of the weights (default: what their file says)",
     )
     add(
         "--uint8",
@@ -369,61 +386,28 @@ def export_net(options: argparse.Namespace) -> Iterator[str]:
 
     Raises:
       CommandError: there is no such net, a package is missing, the file cannot be
-        written, or it answers otherwise than the net.
+        written, it answers otherwise than the net, or options do not go together.
     """
-    if options.format == "web" and options.uint8:
-        raise CommandError("--uint8 is for files; a page always takes any picture")
+    try:
+        export.check(options)
+    except ValueError as error:
+        raise CommandError(error) from error
     classifier = load_net(options.weights)
-    beside = options.weights
-    if beside.is_dir():
-        beside = beside / WEIGHTS
-    file = options.output or beside.with_suffix(f".{options.format}")
-    written = write_page if options.format == "web" else write_file
+    if options.weights.is_dir():
+        options.weights = options.weights / WEIGHTS
+    ending = ENDINGS.get(options.format, options.format)
+    file = options.output or options.weights.with_suffix(f".{ending}")
     try:
         with writing(file):
-            text = written(classifier, file, options)
+            text = export.write(classifier, file, options)
     except ImportError as error:
         raise CommandError(
             f"{error}: pip install 'gpwjax[export]' brings what --format "
             f"{options.format} needs"
         ) from error
-    except ValueError as error:
+    except (ValueError, training.NoTrainingError) as error:
         raise CommandError(error) from error
     yield text
-
-
-def write_file(
-    classifier: gpwjax.Classifier, file: Path, options: argparse.Namespace
-) -> str:
-    """Writes a StableHLO or ONNX file; what there is to say of it."""
-    difference = export.export(
-        classifier, file, options.format, dtype=options.dtype, uint8=options.uint8
-    )
-    size = classifier.metadata["image_size"]
-    images = f"(N, {size}, {size}, 3) of floats in [0, 1]"
-    if options.uint8:
-        images = "(N, H, W, 3) of uint8"
-    return (
-        f"{file}: {file.stat().st_size:,} bytes, for images {images}; "
-        f"on {export.PICTURES} pictures its probabilities differ from the net's by at "
-        f"most {difference:.1g}"
-    )
-
-
-def write_page(
-    classifier: gpwjax.Classifier, folder: Path, options: argparse.Namespace
-) -> str:
-    """Writes a web page; what there is to say of it."""
-    difference, _ = web.export_page(classifier, folder, dtype=options.dtype)
-    quoted = shlex.quote(str(folder))
-    return (
-        f"{folder}: a page; on {export.PICTURES} pictures its probabilities differ "
-        f"from the net's by at most {difference:.1g}\n"
-        f"What runs the net in a browser comes once with\n"
-        f"  {web.INSTALL} {quoted}\n"
-        f"and the page is at http://localhost:8000 with\n"
-        f"  python -m http.server --directory {quoted}"
-    )
 
 
 def with_warnings(

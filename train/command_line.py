@@ -32,7 +32,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("teacher", "teacher_weight", "teacher_temperature"),
     ),
     "augmentation": tuple(field.name for field in dataclasses.fields(Augmentation)),
-    "run": ("run_dir", "seed", "seeds", "on_nan", "tensorboard"),
+    "run": ("run_dir", "seed", "seeds", "on_nan", "tensorboard", "license"),
     "hosts": ("distributed", "coordinator", "hosts", "host_id"),
 }
 ABOUT = (

@@ -241,6 +241,8 @@ class Config:
     changes nothing but the count of steps."""
     tensorboard: bool = False
     """Write event files for TensorBoard into the run folder."""
+    license: str = "Apache-2.0"
+    """Of the weights, which their file and their card name."""
     seed: int = 0
     """Of the weights, the order of the images, augmentation, dropout, and the split
     where the data set has none."""

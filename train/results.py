@@ -26,8 +26,6 @@ from .run_folder import COSTS, RESULT, WEIGHTS
 
 log = logging.getLogger(__name__)
 
-LICENSE = "Apache-2.0"  # of the weights
-
 
 def epoch_row(
     run: Run,
@@ -121,7 +119,7 @@ def test_and_write(
 
 def net_of(run: Run, variables: dict) -> gpwjax.Classifier:
     """A run's net as its weights file has it."""
-    about = {"image_size": run.config.image_size, "license": LICENSE}
+    about = {"image_size": run.config.image_size, "license": run.config.license}
     return gpwjax.Classifier(run.model, variables, about_net(run.dataset) | about)
 
 
@@ -168,7 +166,8 @@ def save_net(run: Run, net: gpwjax.Classifier, result: dict[str, Any]) -> None:
     Raises:
       RunError: a weight is not finite.
     """
-    found = {name: result[name] for name in ("test_accuracy", "params", "macs")}
+    names = ("test_accuracy", "test_images", "params", "macs")
+    found = {name: result[name] for name in names}
     try:
         gpwjax.save(
             run.folder / WEIGHTS, net.model, net.variables, **net.metadata, **found

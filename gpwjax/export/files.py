@@ -56,6 +56,8 @@ def export(
       ImportError: `onnx` or `onnxruntime` is missing.
       OSError: the file cannot be written.
     """
+    if dtype == "int8":
+        raise ValueError("export_int8 writes int8, by calibration pictures")
     for name, value, allowed in (
         ("file_format", file_format, FORMATS),
         ("dtype", dtype, tuple(BOUNDS)),

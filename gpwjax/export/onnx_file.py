@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from gpwjax.export.compact import merge_equal
+
 # The oldest that have our nodes, HardSwish the newest of them: onnxruntime reads them
 # since 1.8, of 2021.
 OPSET, IR_VERSION = 14, 7
@@ -88,6 +90,7 @@ def serialize(
         ],
         tensors,
     )
+    merge_equal(made)
     model = helper.make_model(
         made,
         opset_imports=[helper.make_opsetid("", OPSET)],

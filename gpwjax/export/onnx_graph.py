@@ -162,7 +162,8 @@ def trace(net: Callable, size: int) -> tuple[Any, list[Layer]]:
         # The steps of interleaves may follow. That before is in no layer here but in an
         # uneven one.
         x, before, *_ = *args, 1
-        layer = Layer(module.clone(parent=None), module.variables, before)
+        path = "/".join(module.path)
+        layer = Layer(module.clone(parent=None), module.variables, before, path)
         layers.append(layer)
         if isinstance(module, GroupedPointwise) and not layer.is_uneven:
             x = interleave(x, before, module.axis)
@@ -312,7 +313,8 @@ class Translation:
         numbers = np.arange(size_of(channels))
         numbers = numbers.reshape([axis.size for axis in channels])
         numbers = numbers.transpose([channels.index(axis) for axis in order]).ravel()
-        name = self.graph.node("Gather", x.name, self.graph.constant(numbers), axis=1)
+        order_of = self.graph.constant(numbers.astype(np.int32))
+        name = self.graph.node("Gather", x.name, order_of, axis=1)
         return Value(name, (x.axes[0], order, *x.axes[2:]), x.dims)
 
     def concatenate(self, values: Sequence[Value], dimension: int) -> Value:
@@ -389,18 +391,23 @@ class Translation:
         """The convolutions of a layer; arguments as of `layer`."""
         layer, constant = self.layers[number], self.graph.constant
         parts = convolutions_of(layer, size_of(x.axes[1]))
+        paths: list[str | None] = [None] * len(parts)
         if number not in self.kernels:
             self.kernels[number] = [constant(part.kernel) for part in parts]
+            # So that people find a layer in the file.
+            paths = [layer.path, *(f"{layer.path}/{i}" for i in range(1, len(parts)))]
         bias = np.zeros(features, np.float32)
         if "bias" in layer.variables["params"] and not linear:
             bias = layer.array("bias")
         names, folded = [], []
-        for part, kernel in zip(parts, self.kernels[number], strict=True):
+        for part, kernel, path in zip(parts, self.kernels[number], paths, strict=True):
             read = x.name
             if part.inputs is not None:
                 read = self.graph.node("Gather", read, constant(part.inputs), axis=1)
             biases = [constant(bias[part.features])] if part.has_bias else []
-            name = self.graph.node("Conv", read, kernel, *biases, **part.attributes)
+            name = self.graph.node(
+                "Conv", read, kernel, *biases, result=path, **part.attributes
+            )
             names.append(name)
             folded.append((part.features, kernel, *biases))
         if len(names) > 1 and layer.is_uneven:

@@ -22,11 +22,13 @@ class Layer:
     Attributes:
       before: step of an interleave of the input's channels, which is part of an uneven
         layer and comes before others.
+      path: of the module in the net, such as "block3/project/K".
     """
 
     module: nn.Module
     variables: Mapping
     before: int = 1
+    path: str = ""
 
     @property
     def is_uneven(self) -> bool:

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -14,7 +14,11 @@ import numpy as np
 from gpwjax.explain import grad_cam
 from gpwjax.export.files import BOUNDS, PICTURES, in_float32, run_onnx
 from gpwjax.export.preparation import add_net_size
-from gpwjax.inference import Classifier, stored_size
+from gpwjax.inference import Classifier, as_float, stored_size
+
+if TYPE_CHECKING:
+    from gpwjax.export.calibration import Calibration
+    from gpwjax.export.int8 import Agreement
 
 PAGE = Path(__file__).with_name("web_page")  # what all nets have in common
 NET, DESCRIPTION, WORKER = "model.onnx", "gpwjax.json", "service-worker.js"
@@ -56,17 +60,60 @@ def export_page(
         (made / NET).write_bytes(net_bytes(classifier, dtype))
         differences = compare(classifier, made / NET)
         check_differences(differences, dtype)
-        about = description(classifier, (made / NET).stat().st_size)
-        (made / DESCRIPTION).write_text(json.dumps(about, indent=2))
-        for file in PAGE.iterdir():
-            shutil.copyfile(file, made / file.name)
-        worker = (PAGE / WORKER).read_text("utf-8")
-        worker = worker.replace("VERSION_OF_FILES", digest(made))
-        (made / WORKER).write_text(worker, "utf-8")
-        folder.mkdir(exist_ok=True)
-        for file in made.iterdir():
-            shutil.move(file, folder / file.name)
+        finish_page(classifier, made, folder)
     return differences
+
+
+def export_int8_page(
+    classifier: Classifier,
+    folder: str | os.PathLike,
+    calibration: "Calibration",
+    *,
+    force: bool = False,
+) -> "Agreement":
+    """As `export_page`, with a net of int8; its heat maps are those of the rounded
+    features.
+
+    Args:
+      classifier: as of `load`.
+      folder: as of `export_page`.
+      calibration: as of `read_calibration`.
+      force: as of `export_int8`.
+
+    Returns:
+      How its answers agree with those of the net.
+
+    Raises:
+      ValueError: the folder has files, but no page among them, or too few answers
+        agree.
+      ImportError: `onnx` or `onnxruntime` is missing.
+      OSError: a file cannot be written.
+    """
+    from gpwjax.export.int8 import int8_bytes
+
+    classifier, folder = in_float32(classifier), Path(folder)
+    check_folder(folder)
+    floats = net_bytes(classifier, "float32")
+    content, agreement = int8_bytes(floats, calibration, as_float, force=force)
+    with TemporaryDirectory(prefix=".gpwjax-", dir=folder.parent) as unfinished:
+        made = Path(unfinished)
+        (made / NET).write_bytes(content)
+        finish_page(classifier, made, folder)
+    return agreement
+
+
+def finish_page(classifier: Classifier, made: Path, folder: Path) -> None:
+    """Adds to a net's file what the page has beside it, and moves all to its folder."""
+    about = description(classifier, (made / NET).stat().st_size)
+    (made / DESCRIPTION).write_text(json.dumps(about, indent=2))
+    for file in PAGE.iterdir():
+        shutil.copyfile(file, made / file.name)
+    worker = (PAGE / WORKER).read_text("utf-8")
+    worker = worker.replace("VERSION_OF_FILES", digest(made))
+    (made / WORKER).write_text(worker, "utf-8")
+    folder.mkdir(exist_ok=True)
+    for file in made.iterdir():
+        shutil.move(file, folder / file.name)
 
 
 def check_folder(folder: Path) -> None:
