@@ -2,7 +2,8 @@
 
     python -m benchmarks.schemes counts
     python -m benchmarks.schemes train --work FOLDER --data-dir path/to/tfds [--runs N]
-    python -m benchmarks.schemes steps [--batch 8] [--size 224] [--repeats 15]
+    python -m benchmarks.schemes steps [--nets NET ...] [--batch 8] [--size 224]
+        [--repeats 15]
 
 `counts` prints the table of parameters and MACs of all nets. `train` trains MobileNet
 by each scheme at equal `min_channels` and at equal parameters, with three seeds, on the
@@ -46,7 +47,7 @@ PICTURES = 5_000  # of CIFAR-10's training images
 # and 4% less at 15, where few are; `parallel` has 10% more at any width from 9 to 16.
 MOBILENETS = (("divisible", 16), ("any", 16), ("parallel", 16), ("any", 15))
 ARGUMENTS = {
-    "digits": ["--data", "digits", "--epochs", "16", "--cycle-epochs", "16"],
+    "digits": ["--data", "digits", "--epochs", "16"],
     "cifar10": ["--image-size", "64", "--no-small-images", "--epochs", "10"],
 }
 FIGURES = ("test_accuracy", "val_accuracy", "params", "macs", "seconds")
@@ -74,6 +75,7 @@ def main() -> None:
     training.add_argument("--data-dir", type=Path)
     training.add_argument("--runs", type=int, default=1_000)
     steps = commands.add_parser("steps")
+    steps.add_argument("--nets", nargs="+", metavar="NET", default=list(CHANNELS))
     steps.add_argument("--batch", type=int, default=8)
     steps.add_argument("--size", type=int, default=224)
     steps.add_argument("--repeats", type=int, default=15)
@@ -104,8 +106,8 @@ def count_table() -> Iterator[str]:
 def train_missing(options: argparse.Namespace) -> None:
     """Makes up to so many of the runs that the results lack, and prints them all."""
     trainings = [
-        Training(data, seed, *net)
-        for seed, data, net in product(range(SEEDS), ARGUMENTS, MOBILENETS)
+        Training(*case, *net)
+        for *case, net in product(ARGUMENTS, range(SEEDS), MOBILENETS)
     ]
     known = latest("schemes")
     missing = [t for t in trainings if t.name not in known.get("runs", {})]
@@ -181,8 +183,8 @@ def accuracy_cell(accuracies: list[float]) -> str:
 
 def measure_steps(options: argparse.Namespace) -> None:
     """Milliseconds and memory of the train steps of each net by the three schemes."""
-    for name, channels in CHANNELS.items():
-        small = name in SMALL
+    for name in options.nets:
+        channels, small = CHANNELS[name], name in SMALL
         size = 32 if small else options.size
         data = example_batch(options.batch, size)
         programs = {}

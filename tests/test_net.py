@@ -62,6 +62,7 @@ def test_it_has_logits_and_maps_and_all_options():
 def test_it_is_saved_with_all_options(tmp_path, draw_variables):
     settings = {"classes": 2, "min_channels": 8, "small_images": True}
     settings |= {"dtype": "bfloat16", "batch_norm_momentum": 0.5, "remat": True}
+    settings |= {"scheme": "any"}
     assert settings.keys() == set(OPTIONS)
     model = create_model("fifth", **settings)
     images = np.zeros((1, 16, 16, 3), np.float32)
