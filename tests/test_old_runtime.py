@@ -10,8 +10,11 @@ from made_nets import GROUPED
 
 import gpwjax
 from gpwjax.export import export, web
+from gpwjax.export.calibration import Calibration
+from gpwjax.export.files import run_onnx
 
 pytest.importorskip("onnx")
+export_int8 = pytest.importorskip("gpwjax.export.int8").export_int8
 pytestmark = pytest.mark.slow
 
 RUNTIME = "onnxruntime==1.16.3"
@@ -38,7 +41,7 @@ def old_python(tmp_path_factory) -> Path:
     return folder / "bin" / "python"
 
 
-@pytest.mark.parametrize("kind", ["float32", "bfloat16", "uint8", "web"])
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "int8", "uint8", "web"])
 @pytest.mark.parametrize("shallow", GROUPED, indirect=True)
 def test_it_gives_the_probabilities_of_the_net(old_python, shallow, tmp_path, kind):
     about = {
@@ -48,6 +51,7 @@ def test_it_gives_the_probabilities_of_the_net(old_python, shallow, tmp_path, ki
     }
     classifier = gpwjax.Classifier(shallow.model, shallow.variables, about)
     pictures = np.random.default_rng(1).random((3, SIZE, SIZE, 3), np.float32)
+    expected = None
     file, bound = tmp_path / "model.onnx", 1e-4
     if kind == "web":
         web.export_page(classifier, tmp_path / "page")
@@ -58,10 +62,18 @@ def test_it_gives_the_probabilities_of_the_net(old_python, shallow, tmp_path, ki
     else:
         # Drawn weights answer all or nothing, which no rounding may turn over.
         shallow.variables["params"]["head"]["kernel"] /= 10
-        export(classifier, file, "onnx", dtype=kind)
+        if kind == "int8":
+            used = Calibration(np.uint8(255 * pictures), np.full(len(pictures), -1))
+            export_int8(classifier, file, used, force=True)
+            # As the present runtime, whose test says how near int8 is to float32.
+            expected = run_onnx(file, pictures)
+        else:
+            export(classifier, file, "onnx", dtype=kind)
         bound = bound if kind == "float32" else 5e-2
     np.save(tmp_path / "images.npy", pictures)
     files = file, tmp_path / "images.npy", tmp_path / "found.npy"
     subprocess.run([old_python, "-c", RUN, *files], check=True)
     found = np.load(tmp_path / "found.npy")
-    np.testing.assert_allclose(found, classifier.predict(pictures), atol=bound)
+    if expected is None:
+        expected = classifier.predict(pictures)
+    np.testing.assert_allclose(found, expected, atol=bound)
