@@ -204,7 +204,7 @@ def test_a_map_of_one_cell_is_not_drawn_as_a_class_that_is_everywhere(
 def program(saved_net, monkeypatch, tmp_path) -> list[str]:
     """`gpwjax explain WEIGHTS`, in a folder with pictures; quick, as test_predict's."""
     weights, classifier = saved_net
-    monkeypatch.setattr("gpwjax.cli.start_jax", lambda: None)
+    monkeypatch.setattr("gpwjax.commands.start_jax", lambda: None)
     monkeypatch.setattr("gpwjax.load", lambda path: classifier)
     monkeypatch.chdir(tmp_path)
     for name, size in (("a.png", (8, 8)), ("b.jpg", (300, 20))):

@@ -14,6 +14,7 @@ import gpwjax
 from gpwjax.cli import main
 from gpwjax.export import files as exporting
 from gpwjax.export.files import export, run_onnx, run_stablehlo
+from gpwjax.formats import FILES
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -68,7 +69,7 @@ def first_variables(model: nn.Module) -> dict:
 @pytest.mark.slow
 @pytest.mark.parametrize("grouped", [False, True], ids=["dense", "grouped"])
 @pytest.mark.parametrize("name", GROUPED)
-@pytest.mark.parametrize("file_format", exporting.FORMATS)
+@pytest.mark.parametrize("file_format", FILES)
 def test_whole_nets(tmp_path, name, grouped, file_format):
     model = gpwjax.create_model(name, 10, GROUPED[name] if grouped else None)
     variables = first_variables(model)
@@ -97,7 +98,7 @@ def test_a_dense_net(shallow, draw_variables, tmp_path):
 
 
 @one_net
-@pytest.mark.parametrize("file_format", exporting.FORMATS)
+@pytest.mark.parametrize("file_format", FILES)
 def test_uint8_images_of_any_size(shallow, tmp_path, file_format):
     classifier = classifier_of(shallow, stored_size=5)
     export(classifier, tmp_path / "net", file_format, uint8=True)
@@ -108,7 +109,7 @@ def test_uint8_images_of_any_size(shallow, tmp_path, file_format):
 
 
 @one_net
-@pytest.mark.parametrize("file_format", exporting.FORMATS)
+@pytest.mark.parametrize("file_format", FILES)
 def test_a_net_that_was_trained_in_bfloat16(shallow, tmp_path, file_format):
     model = shallow.model.clone(dtype="bfloat16", remat=True)
     trained = shallow._replace(model=model)
@@ -119,7 +120,7 @@ def test_a_net_that_was_trained_in_bfloat16(shallow, tmp_path, file_format):
 
 
 @one_net
-@pytest.mark.parametrize("file_format", exporting.FORMATS)
+@pytest.mark.parametrize("file_format", FILES)
 def test_bfloat16_weights_take_half_of_the_bytes(shallow, tmp_path, file_format):
     shallow.variables["params"]["head"]["kernel"] /= 10  # else they are nearly 0 or 1
     classifier, sizes = classifier_of(shallow), {}

@@ -34,7 +34,7 @@ def classifier(saved_net) -> Classifier:
 @pytest.fixture
 def program(classifier, weights, monkeypatch) -> None:
     """Quick: the net is compiled already. And it leaves the user's cache alone."""
-    monkeypatch.setattr("gpwjax.cli.start_jax", lambda: None)
+    monkeypatch.setattr("gpwjax.commands.start_jax", lambda: None)
     files = {weights: classifier}
     monkeypatch.setattr("gpwjax.load", lambda path: files.get(path) or load(path))
 
@@ -87,7 +87,7 @@ def test_only_a_batch_is_read_before_its_answers(classifier, pictures, monkeypat
     read = []
     monkeypatch.setattr(predict, "BATCH_SIZE", 2)
     monkeypatch.setattr(
-        predict, "read_image", lambda f: read.append(f) or read_image(f)
+        predict, "read_image", lambda f, **_: read.append(f) or read_image(f)
     )
     answers = predict.answers(classifier, pictures, top=1)
     next(answers)
@@ -341,7 +341,7 @@ def test_wrong_arguments_end_it_with_status_2(capsys, args):
 def test_ctrl_c_ends_it_with_status_130(
     program, capsys, weights, pictures, monkeypatch
 ):
-    def interrupt(file: Path) -> None:
+    def interrupt(file: Path, **_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(predict, "read_image", interrupt)

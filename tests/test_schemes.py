@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 import gpwjax
 from gpwjax import Pointwise, cli, export, from_keras, save
+from gpwjax.formats import FILES
 from gpwjax.ops.platforms import form
 from gpwjax.schemes import SCHEMES
 from train.config import Config
@@ -284,7 +285,7 @@ def test_a_weights_file_with_a_wrong_scheme_is_refused(saved, value):
         gpwjax.load(saved)
 
 
-@pytest.mark.parametrize("kind", export.FORMATS)
+@pytest.mark.parametrize("kind", FILES)
 def test_exported_files_answer_as_the_net(saved, tmp_path, kind):
     classifier = gpwjax.load(saved)
     difference = export.export(classifier, tmp_path / f"net.{kind}", kind)

@@ -11,9 +11,6 @@ from gpwjax.export.card import card
 from gpwjax.files import write_text
 from gpwjax.inference import Classifier
 
-FORMATS = (*export.FORMATS, "web", "card")
-DTYPES = (*export.BOUNDS, "int8")
-
 
 def check(options: argparse.Namespace) -> None:
     """Raises ValueError where options do not go together."""

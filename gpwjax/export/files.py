@@ -11,9 +11,9 @@ import numpy as np
 
 from gpwjax.export.preparation import add_preparation, prepared
 from gpwjax.files import replacing
+from gpwjax.formats import FILES
 from gpwjax.inference import Classifier
 
-FORMATS = ("stablehlo", "onnx")
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 # Largest difference of a probability from what the classifier answers. Weights in
 # bfloat16 are rounded by up to 0.4%.
@@ -59,7 +59,7 @@ def export(
     if dtype == "int8":
         raise ValueError("export_int8 writes int8, by calibration pictures")
     for name, value, allowed in (
-        ("file_format", file_format, FORMATS),
+        ("file_format", file_format, FILES),
         ("dtype", dtype, tuple(BOUNDS)),
     ):
         if value not in allowed:
