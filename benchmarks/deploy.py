@@ -3,8 +3,9 @@
     python -m benchmarks.deploy [NET ...] [--size 224] [--repeats 15]
 
 Exports each net, dense and grouped, and measures the probabilities of 1 and of 8 images
-in onnxruntime and in JAX, in turns; and the sizes of the files of `gpwjax.save` and of
-both formats of export. Writes results/deploy-DATE-DEVICE.json.
+in onnxruntime, of float32 and of int8, and in JAX, in turns; and the sizes of the files
+of `gpwjax.save` and of `gpwjax export`. Writes results/deploy-DATE-DEVICE.json, which
+says whether the processor has instructions for int8 (VNNI).
 """
 
 import argparse
@@ -28,10 +29,13 @@ from benchmarks.record import add
 from benchmarks.timing import interleaved
 from gpwjax.compilation import use_compilation_cache
 from gpwjax.export import export
+from gpwjax.export.calibration import LEAST, Calibration
+from gpwjax.export.int8 import export_int8
 
 BATCHES = (1, 8)
 BEFORE = 5  # answers before a measured one, as of a program that is in use
 EXPORTS = {"onnx": "float32", "onnx bfloat16": "bfloat16", "stablehlo": "float32"}
+INT8 = "onnx int8"
 
 
 def main() -> None:
@@ -56,20 +60,30 @@ def measure(name: str, size: int, repeats: int) -> dict[str, dict]:
         for kind, channels in (("grouped", CHANNELS[name]), ("dense", None)):
             classifier = untrained(name, channels, images)
             sizes[kind] = file_sizes(classifier, Path(folder))
-            session = onnxruntime.InferenceSession(
-                Path(folder, "onnx"), providers=["CPUExecutionProvider"]
-            )
+            sessions = {
+                f"onnxruntime {kind}{ending}": onnxruntime.InferenceSession(
+                    Path(folder, f"onnx{ending}"), providers=["CPUExecutionProvider"]
+                )
+                for ending in ("", " int8")
+            }
             for batch in BATCHES:
                 some = images[:batch]
                 programs[batch] |= {
-                    f"onnxruntime {kind}": partial(session.run, None, {"images": some}),
-                    f"jax {kind}": partial(classifier.predict, some),
+                    program: partial(session.run, None, {"images": some})
+                    for program, session in sessions.items()
                 }
+                programs[batch][f"jax {kind}"] = partial(classifier.predict, some)
     times = {
         f"{batch} images": interleaved(programs[batch], repeats, BEFORE)
         for batch in BATCHES
     }
-    return {"bytes": sizes, "milliseconds": times}
+    return {"vnni": has_vnni(), "bytes": sizes, "milliseconds": times}
+
+
+def has_vnni() -> bool | None:
+    """Whether the processor adds products of int8 in one step; None: not known."""
+    about = Path("/proc/cpuinfo")
+    return "vnni" in about.read_text() if about.is_file() else None
 
 
 def untrained(name: str, channels: int | None, images: np.ndarray) -> gpwjax.Classifier:
@@ -92,12 +106,17 @@ def file_sizes(classifier: gpwjax.Classifier, folder: Path) -> dict[str, int]:
     )
     for kind, dtype in EXPORTS.items():
         export(classifier, folder / kind, kind.split()[0], dtype=dtype)
-    kinds = ("gpwjax.save", *EXPORTS)
+    # Of untrained nets only sizes and times say something.
+    size = classifier.metadata["image_size"]
+    drawn = np.random.default_rng(0).integers(0, 256, (LEAST, size, size, 3), np.uint8)
+    used = Calibration(drawn, np.full(LEAST, -1))
+    export_int8(classifier, folder / INT8, used, force=True)
+    kinds = ("gpwjax.save", *EXPORTS, INT8)
     return {kind: (folder / kind).stat().st_size for kind in kinds}
 
 
 def table(name: str, figures: dict[str, dict]) -> list[str]:
-    lines = [name]
+    lines = [f"{name}; VNNI: {figures['vnni']}"]
     for kind, sizes in figures["bytes"].items():
         text = ", ".join(f"{file} {size:,}" for file, size in sizes.items())
         lines.append(f"  bytes, {kind}: {text}")
@@ -105,7 +124,7 @@ def table(name: str, figures: dict[str, dict]) -> list[str]:
         lines.append(f"  {batch}")
         for program, t in times.items():
             spread = f"({t['low']:,.1f} to {t['high']:,.1f})"
-            lines.append(f"    {program:<22}{t['median']:>9,.1f} ms {spread}")
+            lines.append(f"    {program:<26}{t['median']:>9,.1f} ms {spread}")
     return lines
 
 

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gpwjax import densenet, efficientnet, mobilenet, mobilenet_v3
-from gpwjax.inverted_residual import keras_padding, round_channels
+from gpwjax.inverted_residual import round_channels
 from gpwjax.net import small_image_strides
 from gpwjax.ops import activations
-from gpwjax.ops.arrays import Padding
+from gpwjax.ops.arrays import Padding, keras_padding
 from gpwjax.pointwise import num_groups
 
 Activation = Callable[[jax.Array], jax.Array]

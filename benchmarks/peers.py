@@ -7,17 +7,20 @@ Plain Flax is `nn.Conv` with `feature_group_count`. PyTorch's nets hold their im
 channels_last and run eagerly, and through torch.compile with torch-compile; they are
 measured where PyTorch is installed. All have swish after their pointwise layers.
 Measures inference with 1 image and with a batch, and a train step, in turns in
-one process; prints medians with their quartiles, and how many times as long as our
-grouped net each takes. Writes results/peers-DATE-DEVICE.json and draws all of the day's
-beside it, as .png.
+one process, on a CPU also in a second one without `gpwjax.keep_memory`; prints medians
+with their quartiles, and how many times as long as our grouped net each takes. Writes
+results/peers-DATE-DEVICE.json and draws all of the day's beside it, as .png.
 """
 
 import argparse
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
+import jax
 import numpy as np
 from flax import linen as nn
 from matplotlib.figure import Figure
@@ -53,10 +56,10 @@ def main() -> None:
     options = parser.parse_args()
     packages = ["ours", *filter(is_installed, options.peers)]
     for name in options.nets:
-        times = measure(name, packages, options)
-        print("\n".join(table(name, times)), flush=True)
         case = f"{name} {options.size} px batch {options.batch} {options.dtype}"
-        file = add("peers", case, times)
+        for way, times in ways(name, packages, options):
+            print("\n".join(table(f"{name}{way}", times)), flush=True)
+            file = add("peers", f"{case}{way}", times)
     picture = file.with_suffix(".png")
     draw(latest("peers")["cases"], picture)
     print(f"written to {file} and {picture}")
@@ -64,6 +67,26 @@ def main() -> None:
 
 def is_installed(package: str) -> bool:
     return not package.startswith("torch") or bool(importlib.util.find_spec("torch"))
+
+
+def ways(
+    name: str, packages: list[str], options: argparse.Namespace
+) -> Iterator[tuple[str, Uses]]:
+    """What `measure` gives; on a CPU with `keep_memory` and without, each in a process
+    of its own, since what counts is JAX's first computation."""
+    if jax.default_backend() != "cpu":
+        yield "", measure(name, packages, options)
+        return
+    spawn = get_context("spawn")
+    for way, keep in (("", True), (", without keep_memory", False)):
+        with ProcessPoolExecutor(1, spawn, begin, (keep,)) as process:
+            yield way, process.submit(measure, name, packages, options).result()
+
+
+def begin(keep: bool) -> None:
+    if keep:
+        keep_memory()
+    use_compilation_cache()
 
 
 def measure(name: str, packages: list[str], options: argparse.Namespace) -> Uses:
@@ -132,6 +155,5 @@ def draw(cases: dict[str, Uses], file: Path) -> None:
 
 
 if __name__ == "__main__":
-    keep_memory()
     use_compilation_cache()
     main()

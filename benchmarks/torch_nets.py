@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from gpwjax import densenet, efficientnet, mobilenet, mobilenet_v3, num_groups
-from gpwjax.inverted_residual import keras_padding, round_channels
+from gpwjax.inverted_residual import round_channels
 from gpwjax.net import small_image_strides
 from gpwjax.ops import activations
-from gpwjax.ops.arrays import Padding
+from gpwjax.ops.arrays import Padding, keras_padding
 
 Activation = Callable[[Tensor], Tensor]
 Norm = Callable[[int], nn.Module]

@@ -69,6 +69,7 @@ class ConvMixer(Net):
 
     block = Block
     stem_stride = 1  # of patches
+    head_init = staticmethod(uniform())
 
     def apply_stem(self, x: jax.Array, layers: Layers) -> jax.Array:
         p, features = PATCH_SIZE, self.stages[0].features
@@ -83,21 +84,13 @@ class ConvMixer(Net):
         }
 
     def layers(self, train: bool) -> Layers:
-        layers = super().layers(train)
         batch_norm = self.batch_norm(train, momentum=0.9, epsilon=1e-5)
         norm = partial(ActivatedNorm, batch_norm)
         kernel = {"use_bias": True, "kernel_init": uniform()}
         grouped = kernel | {"kernel_init": uniform(in_axis=1, out_axis=(0, 2))}
-        return dataclasses.replace(
-            layers,
-            conv=partial(layers.conv, **kernel),
-            depthwise=partial(layers.depthwise, **kernel),
-            pointwise=partial(layers.pointwise, norm=norm, **grouped),
-            norm=norm,
-        )
-
-    def head_init(self) -> nn.initializers.Initializer:
-        return uniform()
+        layers = super().layers(train)
+        layers = layers.having(conv=kernel, depthwise=kernel, pointwise=grouped)
+        return dataclasses.replace(layers.having(pointwise={"norm": norm}), norm=norm)
 
     @property
     def min_size(self) -> int:

@@ -4,15 +4,13 @@ Huang et al.: Densely Connected Convolutional Networks, arXiv 1608.06993, Sectio
 kDenseNet: Schuler et al., Mendel 28(1), 2022.
 """
 
-import dataclasses
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from gpwjax.net import Layers, Net, Place
+from gpwjax.net import Layers, Net
 from gpwjax.ops.activations import relu, swish
 from gpwjax.ops.pooling import halved
 from gpwjax.pointwise import interleave
@@ -94,9 +92,6 @@ class DenseNet(Net):
     def apply_transition(self, x: jax.Array, layers: Layers, stage: int) -> jax.Array:
         return x if stage == 1 else Transition(layers, name=f"transition{stage - 1}")(x)
 
-    def settings(self, place: Place) -> dict[str, Any]:
-        return {}
-
     def apply_top(self, x: jax.Array, layers: Layers) -> jax.Array:
         activation = swish if layers.grouped else relu
         return activation(layers.norm(name="top_norm")(x))
@@ -104,9 +99,10 @@ class DenseNet(Net):
     def layers(self, train: bool) -> Layers:
         layers = super().layers(train)
         activation = swish if layers.grouped else None
-        pointwise = partial(layers.pointwise, norm=None, activation=activation)
-        norm = self.batch_norm(train, epsilon=1.001e-5)
-        return dataclasses.replace(layers, pointwise=pointwise, norm=norm)
+        return layers.having(
+            pointwise={"norm": None, "activation": activation},
+            norm={"epsilon": 1.001e-5},
+        )
 
     @property
     def min_size(self) -> int:

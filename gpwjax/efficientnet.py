@@ -4,22 +4,18 @@ Tan and Le: EfficientNet, arXiv 1905.11946, Tables 1 and 8; kEfficientNet: Schul
 al., Mendel 28(1), 2022.
 """
 
-import dataclasses
 import math
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 from flax import linen as nn
+from flax.linen.initializers import variance_scaling
 
-from gpwjax.inverted_residual import (
-    InvertedResidual,
-    SqueezeExcite,
-    keras_padding,
-    round_channels,
-)
+from gpwjax.inverted_residual import InvertedResidual, SqueezeExcite, round_channels
 from gpwjax.net import Layers, Net, Place
 from gpwjax.ops.activations import swish
+from gpwjax.ops.arrays import keras_padding
 
 
 class Stage(NamedTuple):
@@ -44,55 +40,41 @@ STAGES = (
 )
 DROP_CONNECT = 0.2
 
-# Keras' initialisers of the dense EfficientNet, for kernels of (k, k, in, features), of
-# (groups, in, features) and of (k, k, 1, channels), whose fan out is k * k in Keras.
-he_normal = partial(nn.initializers.variance_scaling, 2.0, "fan_out")
-stem_init = he_normal("truncated_normal")
-pointwise_init = he_normal("truncated_normal", in_axis=1, out_axis=(0, 2))
-depthwise_init = he_normal("truncated_normal", in_axis=-1, out_axis=-2)
+# Keras' initialisers, of kernels (k, k, in, features), (k, k, 1, channels), whose fan
+# out is k * k there, and, in the dense net, (groups, in, features).
+he_normal = partial(variance_scaling, 2.0, "fan_out", "truncated_normal")
+stem_init, depthwise_init = he_normal(), he_normal(in_axis=-1, out_axis=-2)
+pointwise_init = he_normal(in_axis=1, out_axis=(0, 2))
 
 
 class EfficientNet(Net):
-    """EfficientNet, in the paper with 16 and 32 channels per group; see `Net`.
-
-    Attributes:
-      width: factor of all widths.
-      depth: factor of the number of blocks of each stage.
-      dropout_rate: share of the last features that training drops.
-    """
+    """EfficientNet, in the paper with 16 and 32 channels per group; see `Net`."""
 
     stages: tuple[Stage, ...] = STAGES
-    width: float = 1.0
-    depth: float = 1.0
-    dropout_rate: float = 0.2
+    width: float = 1.0  # factor of all widths
+    depth: float = 1.0  # factor of the number of blocks of each stage
+    dropout_rate: float = 0.2  # share of the last features that training drops
 
     block = InvertedResidual
     dropout_name = "last_dropout"
+    head_init = staticmethod(variance_scaling(1 / 3, "fan_out", "uniform"))
 
     def apply_stem(self, x: jax.Array, layers: Layers) -> jax.Array:
-        # The paper's net for small images pads as for stride 2, which takes a row and a
-        # column of even images.
-        zeros, width = keras_padding(x.shape, 3, 2), self.scaled(32)
-        x = layers.conv(width, self.strides[0], zeros, name="stem")(x)
-        return swish(layers.norm(name="stem_norm")(x))
+        # As for stride 2 in the paper's net for small images too: even ones shrink.
+        zeros = keras_padding(x.shape, 3, 2)
+        return self.convolve_stem(x, layers, self.scaled(32), zeros, swish)
 
     def settings(self, place: Place) -> dict[str, Any]:
         stage, b0_blocks = place.stage, sum(row.blocks for row in self.stages)
-        squeeze = partial(
-            SqueezeExcite,
-            features=max(1, place.in_features // 4),
-            activation=swish,
-            gate=nn.sigmoid,
-        )
+        squeeze = partial(SqueezeExcite, activation=swish, gate=nn.sigmoid)
         return {
             "features": self.scaled(stage.features),
             "expanded": place.in_features * stage.expansion,
             "kernel_size": stage.kernel_size,
             "stride": place.stride,
             "activation": swish,
-            "squeeze": squeeze,
-            # By B0's number of blocks in all sizes, as in Keras: beyond 0.2 in the
-            # larger ones.
+            "squeeze": partial(squeeze, features=max(1, place.in_features // 4)),
+            # By B0's blocks in all sizes, as in Keras: the larger ones drop more.
             "drop_rate": DROP_CONNECT * place.number / b0_blocks,
         }
 
@@ -101,19 +83,12 @@ class EfficientNet(Net):
         activation = None if layers.grouped else swish
         return layers.pointwise(self.scaled(1280), activation=activation, name="top")(x)
 
-    def head_init(self) -> nn.initializers.Initializer:
-        return nn.initializers.variance_scaling(1 / 3, "fan_out", "uniform")
-
     def layers(self, train: bool) -> Layers:
         layers = super().layers(train)
-        pointwise = layers.pointwise
         if not layers.grouped:
-            pointwise = partial(pointwise, kernel_init=pointwise_init)
-        return dataclasses.replace(
-            layers,
-            conv=partial(layers.conv, kernel_init=stem_init),
-            depthwise=partial(layers.depthwise, kernel_init=depthwise_init),
-            pointwise=pointwise,
+            layers = layers.having(pointwise={"kernel_init": pointwise_init})
+        return layers.having(
+            conv={"kernel_init": stem_init}, depthwise={"kernel_init": depthwise_init}
         )
 
     def scaled(self, features: int) -> int:

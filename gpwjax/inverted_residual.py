@@ -8,7 +8,7 @@ from flax import linen as nn
 
 from gpwjax.net import Layers
 from gpwjax.ops.activations import Activation
-from gpwjax.ops.arrays import Padding
+from gpwjax.ops.arrays import keras_padding
 from gpwjax.ops.pooling import add_images, image_means, times_images
 
 
@@ -91,17 +91,6 @@ class InvertedResidual(nn.Module):
         # 0 for an image that is dropped.
         drop = nn.Dropout(self.drop_rate, deterministic=not layers.train)
         return add_images(inputs, x, drop(jnp.ones((1, x.shape[1], 1, 1), x.dtype)))
-
-
-def keras_padding(shape: tuple[int, ...], kernel_size: int, stride: int) -> Padding:
-    """Zeros around (C, N, H, W) for a convolution in Keras' EfficientNet and MobileNet
-    V3, which keep ceil(size / stride) rows and columns.
-
-    With a stride of 2 and an even size there is one row less above than below.
-    """
-    half = kernel_size // 2
-    height, width = ((half - (stride == 2 and n % 2 == 0), half) for n in shape[2:])
-    return height, width
 
 
 def round_channels(channels: float) -> int:

@@ -70,9 +70,7 @@ class MobileNet(Net):
     dropout_rate = 1e-3
 
     def apply_stem(self, x: jax.Array, layers: Layers) -> jax.Array:
-        stride = self.strides[0]
-        x = layers.conv(32, stride, padding(stride), name="stem")(x)
-        return relu6(layers.norm(name="stem_norm")(x))
+        return self.convolve_stem(x, layers, 32, padding(self.strides[0]), relu6)
 
     def settings(self, place: Place) -> dict[str, Any]:
         return {"features": place.stage.features, "stride": place.stride}

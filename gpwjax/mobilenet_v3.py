@@ -11,14 +11,10 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from gpwjax.inverted_residual import (
-    InvertedResidual,
-    SqueezeExcite,
-    keras_padding,
-    round_channels,
-)
+from gpwjax.inverted_residual import InvertedResidual, SqueezeExcite, round_channels
 from gpwjax.net import Layers, Net, Place
 from gpwjax.ops.activations import Activation, hard_swish, relu
+from gpwjax.ops.arrays import keras_padding
 
 
 class Stage(NamedTuple):
@@ -63,20 +59,14 @@ class MobileNetV3Large(Net):
         self.hidden = pointwise(1280, activation=hard_swish, use_bias=True)
 
     def apply_stem(self, x: jax.Array, layers: Layers) -> jax.Array:
-        stride = self.strides[0]
-        zeros = keras_padding(x.shape, 3, stride)
-        x = layers.conv(16, stride, zeros, name="stem")(x)
-        return hard_swish(layers.norm(name="stem_norm")(x))
+        zeros = keras_padding(x.shape, 3, self.strides[0])
+        return self.convolve_stem(x, layers, 16, zeros, hard_swish)
 
     def settings(self, place: Place) -> dict[str, Any]:
         stage = place.stage
         expanded = round_channels(stage.expansions[place.index] * place.in_features)
-        squeeze = partial(
-            SqueezeExcite,
-            features=round_channels(expanded / 4),
-            activation=relu,
-            gate=nn.hard_sigmoid,
-        )
+        squeeze = partial(SqueezeExcite, activation=relu, gate=nn.hard_sigmoid)
+        squeeze = partial(squeeze, features=round_channels(expanded / 4))
         return {
             "features": stage.features,
             "expanded": expanded,
@@ -95,6 +85,5 @@ class MobileNetV3Large(Net):
     def layers(self, train: bool) -> Layers:
         layers, norm = super().layers(train), self.batch_norm(train, momentum=0.999)
         if not layers.grouped:
-            pointwise = partial(layers.pointwise, norm=norm)
-            layers = dataclasses.replace(layers, pointwise=pointwise)
+            layers = layers.having(pointwise={"norm": norm})
         return dataclasses.replace(layers, norm=norm)

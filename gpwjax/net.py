@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from gpwjax.checks import check_images, check_positive
+from gpwjax.ops.activations import Activation
+from gpwjax.ops.arrays import Padding
 from gpwjax.ops.batch_norm import BatchNorm
 from gpwjax.ops.convolution import Conv
 from gpwjax.ops.depthwise import Depthwise
@@ -42,6 +44,11 @@ class Layers:
     norm: Make
     grouped: bool
     train: bool
+
+    def having(self, **settings: dict[str, Any]) -> "Layers":
+        """These layers with settings of their own, those of each by its name."""
+        makers = {n: partial(getattr(self, n), **of) for n, of in settings.items()}
+        return dataclasses.replace(self, **makers)
 
 
 class Place(NamedTuple):
@@ -104,6 +111,7 @@ class Net(nn.Module):
     stem_stride: ClassVar[int] = 2
     dropout_rate: ClassVar[float] = 0.0  # before the head
     dropout_name: ClassVar[str] = "dropout"  # on which what is dropped depends
+    head_init: ClassVar[Callable] = staticmethod(nn.initializers.glorot_uniform())
 
     def __post_init__(self) -> None:
         check_positive("classes", self.classes)
@@ -116,7 +124,7 @@ class Net(nn.Module):
 
     def setup(self) -> None:
         self.dropout = nn.Dropout(self.dropout_rate, name=self.dropout_name)
-        self.head = nn.Dense(self.classes, kernel_init=self.head_init())
+        self.head = nn.Dense(self.classes, kernel_init=self.head_init)
 
     def __call__(self, images: jax.Array, *, train: bool) -> jax.Array:
         return self.classify(self.features(images, train=train)["top"], train=train)
@@ -153,13 +161,25 @@ class Net(nn.Module):
         """What is before the first stage: images (3, N, H, W) -> (C, N, H', W')."""
         raise NotImplementedError
 
+    def convolve_stem(
+        self,
+        x: jax.Array,
+        layers: Layers,
+        features: int,
+        padding: Padding,
+        activation: Activation,
+    ) -> jax.Array:
+        """What most nets begin with: a 3x3 convolution, norm and activation."""
+        x = layers.conv(features, self.strides[0], padding, name="stem")(x)
+        return activation(layers.norm(name="stem_norm")(x))
+
     def apply_transition(self, x: jax.Array, layers: Layers, stage: int) -> jax.Array:
         """What is before the blocks of a stage, numbered from 1."""
         return x
 
     def settings(self, place: Place) -> dict[str, Any]:
-        """The fields of a block."""
-        raise NotImplementedError
+        """The fields of a block, but for its layers."""
+        return {}
 
     def apply_top(self, x: jax.Array, layers: Layers) -> jax.Array:
         """What is between the last stage and the pooling."""
@@ -168,9 +188,6 @@ class Net(nn.Module):
     def hidden_layers(self, means: jax.Array) -> jax.Array:
         """What is between the pooling and the head: (N, C) -> (N, C')."""
         return means
-
-    def head_init(self) -> nn.initializers.Initializer:
-        return nn.initializers.glorot_uniform()
 
     def layers(self, train: bool) -> Layers:
         """The layers with the net's options."""

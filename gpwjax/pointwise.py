@@ -111,7 +111,7 @@ class GroupedPointwise(nn.Module):
       kernel_init: initialiser of the kernel (default: the paper's Glorot uniform).
       bias_init: initialiser of the bias.
       axis: that of the channels. With 0, (in, ...) -> (features, ...), as in the nets,
-        nothing has to be transposed for the product.
+        nothing has to be transposed for the product (and there is no forward mode).
 
     Raises:
       ValueError: `groups` does not divide the input channels or `features`.
@@ -145,10 +145,14 @@ class GroupedPointwise(nn.Module):
             bias = self.param("bias", self.bias_init, (features,), self.param_dtype)
         x = promote_dtype(x, kernel, dtype=self.dtype)[0]
         x = jnp.moveaxis(x, self.axis, 0)
+        shape = x.shape
+        if self.axis % x.ndim:
+            # Vectors, whose product has forward mode too.
+            x = x.reshape(in_features, math.prod(shape[1:]))
         y = self.multiply(x, kernel, before, after)
         if bias is not None:
             y = add_bias(y, early(bias, after).astype(y.dtype))
-        return jnp.moveaxis(y, 0, self.axis)
+        return jnp.moveaxis(y.reshape(features, *shape[1:]), 0, self.axis)
 
     def draw(self, key: jax.Array, in_features: int, dtype: Any) -> jax.Array:
         """The kernel."""

@@ -1,6 +1,7 @@
 """What only some platforms' forms of the operations have; that all forms are equal is
 tested in test_ops.py."""
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpwjax.ops.activations import relu6
 from gpwjax.ops.convolution import convolution
 from gpwjax.ops.depthwise import depthwise
 from gpwjax.ops.parallel import parallel_product
@@ -78,3 +80,21 @@ def test_gradients_of_kernels_are_not_rounded_to_bfloat16(
         found = jax.jit(gradient)(normal(1, *shape))
     assert found.dtype == jnp.float32
     assert (found.astype(jnp.bfloat16) != found).mean() > 0.5
+
+
+def test_on_a_cpu_what_is_around_a_depthwise_layer_runs_over_rows():
+    """Over images of 7 pixels XLA:CPU is slow."""
+    kernel = normal(1, 3, 3, 1, 12)
+
+    def loss(rows: jax.Array) -> jax.Array:
+        y = depthwise(relu6(rows.reshape(12, 3, 7, 7)), kernel, 1, ((1, 1), (1, 1)))
+        return (relu6(y) ** 2).sum()
+
+    program = jax.jit(jax.grad(loss)).lower(normal(0, 12, 147)).compile().as_text()
+    fusions = re.findall(r"= f32\[([\d,]*)\]\S* fusion\(", entry_of(program))
+    assert "12,147" in fusions
+    assert "12,3,7,7" not in fusions
+
+
+def entry_of(program: str) -> str:
+    return program[program.index("\nENTRY") :]

@@ -21,8 +21,10 @@ from gpwjax import Pointwise, cli, export, from_keras, save
 from gpwjax.formats import FILES
 from gpwjax.ops.platforms import form
 from gpwjax.schemes import SCHEMES
-from train.config import Config
+from train.config import Config, RunError
+from train.report.command import command_of
 from train.report.paper import paper_row
+from train.transfer import check_same_net
 
 LATER = ("any", "parallel")
 NORM = partial(nn.BatchNorm, use_running_average=True, epsilon=1e-3)
@@ -317,6 +319,7 @@ def test_runs_and_their_folders_name_the_scheme():
     config = Config("digits", scheme="any")
     assert config.variant == "16ch-any"
     assert config.folder.name == "digits-mobilenet-16ch-any-seed0"
+    assert "--scheme any" in command_of(config)
 
 
 def test_a_run_of_another_scheme_is_no_row_of_the_paper():
@@ -335,3 +338,12 @@ def test_a_run_of_another_scheme_is_no_row_of_the_paper():
 def test_a_run_refuses_a_wrong_scheme(settings, rule):
     with pytest.raises(ValueError, match=f"--scheme must be {rule}"):
         Config("digits", **settings)
+
+
+def test_a_run_does_not_begin_with_a_net_of_another_scheme():
+    model = gpwjax.create_model("mobilenet", 2, 16, scheme="any")
+    about = {"model": {"name": "mobilenet"}, "classes": ["cat", "dog"]}
+    net = gpwjax.Classifier(model, {}, about)
+    check_same_net(net, Config("digits", scheme="any"))
+    with pytest.raises(RunError, match="--scheme is any there, divisible here"):
+        check_same_net(net, Config("digits"))

@@ -126,6 +126,7 @@ def test_the_folder_has_all_that_the_page_asks_for(page):
 def test_what_the_weights_file_says_is_on_the_page(saved_net):
     net = saved_net[1]
     about = net.metadata | {"test_accuracy": 0.98765, "license": "MIT", "data": 7}
+    about["range_16_bit"] = [0, 4095]
     classifier = gpwjax.Classifier(net.model, net.variables, about)
     facts = web.facts(classifier, 1_234_567)
     del facts["Parameters"]
@@ -133,6 +134,8 @@ def test_what_the_weights_file_says_is_on_the_page(saved_net):
         "Net": "mobilenet, dense",
         "Size": "1.23 MB",
         "Test accuracy": "98.8%",
+        "16-bit pictures": "0 was black and 4095 white in training; browsers take 0 "
+        "and 65535",
         "Licence": "MIT",
     }
 

@@ -104,7 +104,7 @@ def from_data_set(name: Path, classifier: Classifier) -> Calibration:
     return Calibration(found.images[chosen], numbers[found.labels[chosen]])
 
 
-def evenly(numbers: Sequence) -> Iterator:
-    """At most MOST of them, from the first to the last."""
-    places = np.linspace(0, len(numbers) - 1, min(MOST, len(numbers)))
+def evenly(numbers: Sequence, most: int = MOST) -> Iterator:
+    """At most so many of them, from the first to the last."""
+    places = np.linspace(0, len(numbers) - 1, min(most, len(numbers)))
     return (numbers[place] for place in places.astype(int))

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from gpwjax.deep_pictures import FULL_RANGE
 from gpwjax.explain import grad_cam
 from gpwjax.export.files import BOUNDS, PICTURES, in_float32, run_onnx
 from gpwjax.export.preparation import add_net_size
-from gpwjax.inference import Classifier, as_float, stored_size
+from gpwjax.inference import Classifier, as_float, stored_size, value_range
 
 if TYPE_CHECKING:
     from gpwjax.export.calibration import Calibration
@@ -93,10 +94,12 @@ def export_int8_page(
 
     classifier, folder = in_float32(classifier), Path(folder)
     check_folder(folder)
-    floats = net_bytes(classifier, "float32")
-    content, agreement = int8_bytes(floats, calibration, as_float, force=force)
     with TemporaryDirectory(prefix=".gpwjax-", dir=folder.parent) as unfinished:
         made = Path(unfinished)
+        floats = net_bytes(classifier, "float32")
+        (made / NET).write_bytes(floats)
+        check_differences(compare(classifier, made / NET), "float32")
+        content, agreement = int8_bytes(floats, calibration, as_float, force=force)
         (made / NET).write_bytes(content)
         finish_page(classifier, made, folder)
     return agreement
@@ -216,5 +219,9 @@ def facts(classifier: Classifier, size: int) -> dict[str, str]:
     }
     if isinstance(about.get("test_accuracy"), float):
         found["Test accuracy"] = f"{about['test_accuracy']:.1%}"
+    if (values := value_range(about)) != FULL_RANGE:
+        found["16-bit pictures"] = (
+            "{} was black and {} white in training; browsers take 0 and 65535"
+        ).format(*values)
     texts = {"Trained on": about.get("data"), "Licence": about.get("license")}
     return found | {name: t for name, t in texts.items() if isinstance(t, str)}

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from gpwjax.ops.arrays import sums, sums_in_one_pass, widened
 from gpwjax.ops.interleave import early
-from gpwjax.ops.platforms import by_row
+from gpwjax.ops.platforms import by_row, operation_of
 
 
 class BatchNorm(nn.Module):
@@ -75,7 +75,7 @@ def with_moments(
     return x * along(factor, x) + along(bias - factor * mean, x)
 
 
-normalised = by_row(with_moments)
+normalised = operation_of(by_row(with_moments))
 
 
 def with_moments_of_batch(
@@ -95,8 +95,11 @@ def with_moments_of_batch(
 
 
 # XLA:GPU reads the maps once for each sum that is by itself.
-normalised_by_batch = by_row(
-    with_moments_of_batch, cuda=partial(with_moments_of_batch, sums=sums_in_one_pass)
+normalised_by_batch = operation_of(
+    by_row(
+        with_moments_of_batch,
+        cuda=partial(with_moments_of_batch, sums=sums_in_one_pass),
+    )
 )
 
 
@@ -123,8 +126,8 @@ def plain_gradients(
     return dx.astype(x.dtype), dscale, dbias
 
 
-gradients = by_row(
-    plain_gradients, cuda=partial(plain_gradients, sums=sums_in_one_pass)
+gradients = operation_of(
+    by_row(plain_gradients, cuda=partial(plain_gradients, sums=sums_in_one_pass))
 )
 
 

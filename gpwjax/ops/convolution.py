@@ -131,8 +131,7 @@ def shifted_before(
     x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 ) -> jax.Array:
     """The convolution as a product with the k * k shifted inputs."""
-    parts = windows(pad(x, padding), kernel.shape[0], stride)
-    shifted = jnp.stack([part for *_, part in parts])
+    shifted = jnp.stack([*windows(pad(x, padding), kernel.shape[0], stride)])
     pixels, f = shifted.shape[2:], kernel.shape[-1]
     patches = shifted.reshape(kernel.size // f, math.prod(pixels))
     return multiply(kernel.reshape(-1, f), patches).reshape(f, *pixels)
@@ -170,8 +169,7 @@ def sum_shifted(parts: jax.Array, padding: Padding) -> jax.Array:
 
     def shift_and_add(planes: jax.Array) -> jax.Array:
         padded = pad(planes.reshape(9, -1, *planes.shape[1:]), padding)
-        shifted = windows(padded, 3, 1)
-        return sum(part[number] for number, (*_, part) in enumerate(shifted))
+        return sum(part[i] for i, part in enumerate(windows(padded, 3, 1)))
 
     # Planes, and by themselves, as in `depthwise.shifted_forward`.
     _, n, *size = parts.shape
@@ -191,7 +189,7 @@ def sum_shifted_backward(
     around = tuple((2 - before, 2 - after) for before, after in padding)
 
     def shift_back(dy: jax.Array) -> jax.Array:
-        shifted = [part for *_, part in windows(pad(dy, around), 3, 1)]
+        shifted = [*windows(pad(dy, around), 3, 1)]
         return jnp.concatenate(shifted[::-1])
 
     return (in_a_branch(shift_back, dy),)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, reduce
 from typing import Any, ClassVar
 
 import jax
@@ -58,13 +58,13 @@ class Depthwise(nn.Module):
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros, (x.shape[0],))
         x = promote_dtype(x, kernel, dtype=self.dtype)[0]
-        y = depthwise(x, kernel, stride=self.stride, padding=self.padding)
+        y = depthwise(x, kernel, self.stride, self.padding)
         return y if bias is None else add_bias(y, bias.astype(y.dtype))
 
 
 def plain(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
     """Depthwise convolution of (C, N, H, W) with a kernel (k, k, 1, C)."""
-    return convolution.plain(x, kernel, stride, padding)
+    return convolution.with_wide_gradient(x, kernel, stride, padding)
 
 
 def dense_if_narrow(
@@ -75,67 +75,103 @@ def dense_if_narrow(
     channels = x.shape[0]
     if channels <= FEW_CHANNELS:
         kernel = kernel * jnp.eye(channels, dtype=kernel.dtype)
-    return convolution.with_wide_gradient(x, kernel, stride, padding)
+    return plain(x, kernel, stride, padding)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def depthwise(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+) -> jax.Array:
+    """As `plain`.
+
+    Args:
+      x: (C, N, H, W).
+      kernel: (k, k, 1, C), in float32 for a gradient of float32.
+      stride: step on both axes.
+      padding: zeros around the image.
+    """
+    return forward(x, kernel, stride, padding)[0]
+
+
+def forward(
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    y, padded = with_padded_input(x, kernel, stride=stride, padding=padding)
+    return y, (x, padded, kernel)
+
+
+def backward(
+    stride: int, padding: Padding, saved: tuple[jax.Array, ...], dy: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    return gradients(*saved, dy, stride=stride, padding=padding)
+
+
+depthwise.defvjp(forward, backward)
+
+
+def convolved(
+    x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding
+) -> tuple[jax.Array, jax.Array]:
+    """The result, and the padded input, which a program that does not use it drops."""
+    return dense_if_narrow(x, kernel, stride, padding), pad(x, padding)
+
+
+def convolved_gradients(
+    x: jax.Array,
+    padded: jax.Array,
+    kernel: jax.Array,
+    dy: jax.Array,
+    *,
+    stride: int,
+    padding: Padding,
+) -> tuple[jax.Array, jax.Array]:
+    form = partial(dense_if_narrow, stride=stride, padding=padding)
+    return jax.vjp(form, x, kernel)[1](dy)
+
+
 def shifted(
     x: jax.Array,
     kernel: jax.Array,
+    *,
     stride: int,
     padding: Padding,
-    on_cpu: bool = True,
-) -> jax.Array:
-    """The sum of the kernel's k * k shifted products.
+    run: Callable[..., Any],
+) -> tuple[jax.Array, jax.Array]:
+    """The sum of the kernel's k * k shifted products, and the padded input.
 
     Many times quicker on a CPU than XLA's grouped convolution. On a GPU that wants its
     input padded in another order, in memory; these are computed from what is before.
 
     Args:
-      x: (C, N, H, W).
-      kernel: (k, k, 1, C).
-      stride: step on both axes.
-      padding: zeros around the image.
-      on_cpu: whether XLA:CPU must be kept from computing it in what is around it.
+      run: how functions are computed: on a CPU `in_a_branch`, for XLA:CPU must be kept
+        from computing them in the loops of what follows, which run over whole rows:
+        they would have the index arithmetic of both shapes, not be vectorised, and be
+        computed in each of them anew, half of the time of a train step.
     """
-    return shifted_forward(x, kernel, stride, padding, on_cpu)[0]
 
-
-def shifted_forward(
-    x: jax.Array,
-    kernel: jax.Array,
-    stride: int,
-    padding: Padding,
-    on_cpu: bool,
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    def forward(planes: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
-        padded = pad(planes.reshape(x.shape), padding)
+    def forward(rows: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+        padded = pad(rows.reshape(x.shape), padding)
         return shifted_products(padded, kernel, stride), padded
 
-    # Not in the loops of what follows, which run over whole rows: it would have the
-    # index arithmetic of both shapes, not be vectorised, and be computed in each of
-    # them anew, half of the time of a train step.
-    # Without the axis N, since XLA:CPU would choose another order in memory for one
-    # image, and copy it.
-    planes = x.reshape(math.prod(x.shape[:2]), *x.shape[2:])
-    run = in_a_branch if on_cpu else directly
-    y, padded = run(forward, planes, kernel)
-    return y, (padded, kernel)
+    # As rows, since what is before runs over them.
+    return run(forward, x.reshape(x.shape[0], math.prod(x.shape[1:])), kernel)
 
 
-def shifted_backward(
+def shifted_gradients(
+    x: jax.Array,
+    padded: jax.Array,
+    kernel: jax.Array,
+    dy: jax.Array,
+    *,
     stride: int,
     padding: Padding,
-    on_cpu: bool,
-    saved: tuple[jax.Array, jax.Array],
-    dy: jax.Array,
+    run: Callable[..., Any],
 ) -> tuple[jax.Array, jax.Array]:
-    """The gradients, dx again as a sum of shifted products.
+    """Those of x, again a sum of shifted products, and of the kernel.
 
     JAX's own gradient of a slice is a padded array: k * k of them, each written to
     memory, several times slower on a CPU.
     """
-    padded, kernel = saved
     k = kernel.shape[0]
     # Of dy: zeros between its pixels (stride) and around them, so that the turned
     # kernel gives one value for each pixel of x.
@@ -146,36 +182,43 @@ def shifted_backward(
         )
     ]
 
-    def backward(dy: jax.Array, kernel: jax.Array) -> jax.Array:
-        return shifted_products(pad(dy, around, stride - 1), kernel[::-1, ::-1])
+    def backward(rows: jax.Array, kernel: jax.Array) -> jax.Array:
+        around_dy = pad(rows.reshape(dy.shape), around, stride - 1)
+        return shifted_products(around_dy, kernel[::-1, ::-1])
 
     parts = windows(widened(padded), k, stride)
     # XLA:CPU would write the products to memory, were their sums not one pass.
-    sums = sums_in_one_pass([part * widened(dy) for _, _, part in parts])
+    sums = sums_in_one_pass([part * widened(dy) for part in parts])
     dkernel = jnp.stack(sums).reshape(kernel.shape)
-    run = in_a_branch if on_cpu else directly
-    return run(backward, dy, kernel), dkernel.astype(kernel.dtype)
-
-
-shifted.defvjp(shifted_forward, shifted_backward)
+    dx = run(backward, dy.reshape(dy.shape[0], math.prod(dy.shape[1:])), kernel)
+    return dx, dkernel.astype(kernel.dtype)
 
 
 def shifted_products(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:
     """The sum over the kernel's elements of element * shifted x."""
-    kernel = kernel.astype(x.dtype)
-    parts = windows(x, kernel.shape[0], stride)
-    return sum(part * kernel[i, j, 0, :, None, None, None] for i, j, part in parts)
+    k, elements = kernel.shape[0], kernel.astype(x.dtype).reshape(-1, x.shape[0])
+    products = (
+        jax.lax.mul(part, jax.lax.broadcast_in_dim(element, part.shape, (0,)))
+        for element, part in zip(elements, windows(x, k, stride), strict=True)
+    )
+    return reduce(jax.lax.add, products)
 
 
 def directly(function: Callable[..., Any], *operands: Any) -> Any:
     return function(*operands)
 
 
-depthwise = operation_of(
+with_padded_input = operation_of(
     {
-        "default": plain,
-        "cpu": shifted,
-        "cuda": partial(shifted, on_cpu=False),
-        "tpu": dense_if_narrow,
+        "default": convolved,
+        "cpu": partial(shifted, run=in_a_branch),
+        "cuda": partial(shifted, run=directly),
+    }
+)
+gradients = operation_of(
+    {
+        "default": convolved_gradients,
+        "cpu": partial(shifted_gradients, run=in_a_branch),
+        "cuda": partial(shifted_gradients, run=directly),
     }
 )

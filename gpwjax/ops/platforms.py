@@ -50,8 +50,51 @@ def operation_of(forms: dict[str, Operation]) -> Operation:
     return operation
 
 
-def by_row(operation: Operation, **forms: Operation) -> Operation:
-    """An operation of arrays (C, ...), on a CPU computed as that of rows (C, M).
+def with_own_gradient(
+    forms: dict[str, Operation], gradients: dict[str, Operation] | None = None
+) -> Operation:
+    """As `operation_of`, for maps; its gradient is an operation by itself.
+
+    JAX would derive the choice's form by form, anew in each layer, which takes longer
+    than all other tracing of a train step. Forward mode has no way through it, but for
+    arrays of one or two axes.
+
+    Args:
+      forms: as of `by_platform`; their keyword arguments are no arrays.
+      gradients: forms of the gradient: dy and the operands -> those of the operands;
+        None: JAX's of each of the forms.
+    """
+
+    def gradient(form: Operation, dy: Any, *operands: Any, **settings: Any) -> tuple:
+        return jax.vjp(partial(form, **settings), *operands)[1](dy)
+
+    value = operation_of(forms)
+    derived = {platform: partial(gradient, form) for platform, form in forms.items()}
+    pull_back = operation_of(gradients or derived)
+
+    def forward(settings: tuple, *operands: Any) -> tuple[Any, tuple]:
+        return value(*operands, **dict(settings)), operands
+
+    def backward(settings: tuple, operands: tuple, dy: Any) -> tuple:
+        return pull_back(dy, *operands, **dict(settings))
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    def of_maps(settings: tuple, *operands: Any) -> Any:
+        return value(*operands, **dict(settings))
+
+    of_maps.defvjp(forward, backward)
+
+    @wraps(forms["default"])
+    def operation(*operands: Any, **settings: Any) -> Any:
+        if operands[0].ndim > 2:
+            return of_maps(tuple(settings.items()), *operands)
+        return value(*operands, **settings)
+
+    return operation
+
+
+def by_row(operation: Operation, **forms: Operation) -> dict[str, Operation]:
+    """The forms of an operation of arrays (C, ...), on a CPU that of rows (C, M).
 
     XLA:CPU vectorises along the last axis alone, which for images may have 7 elements.
     Arrays (C,) stay as they are; keyword arguments are no arrays.
@@ -60,16 +103,16 @@ def by_row(operation: Operation, **forms: Operation) -> Operation:
       operation: its plain form.
       **forms: those for other platforms, as of `by_platform`.
     """
-    return collapsed_on_cpu(operation, kept=1, **forms)
+    return {"default": operation, "cpu": collapsed(operation, kept=1), **forms}
 
 
-def by_image(operation: Operation) -> Operation:
+def by_image(operation: Operation) -> dict[str, Operation]:
     """As `by_row`; arrays (C, N, H, W) become (C, N, H * W) on a CPU."""
-    return collapsed_on_cpu(operation, kept=2)
+    return {"default": operation, "cpu": collapsed(operation, kept=2)}
 
 
-def collapsed_on_cpu(operation: Operation, kept: int, **forms: Operation) -> Operation:
-    """An operation whose arrays have all axes after the first `kept` in one on a CPU.
+def collapsed(operation: Operation, kept: int) -> Operation:
+    """An operation whose arrays have all axes after the first `kept` in one.
 
     Its results are (C, ...) like its first array, or (C,).
     """
@@ -79,12 +122,12 @@ def collapsed_on_cpu(operation: Operation, kept: int, **forms: Operation) -> Ope
             return x
         return x.reshape(*x.shape[:kept], math.prod(x.shape[kept:]))
 
-    def collapsed(*arrays: jax.Array, **settings: Any) -> Any:
+    def run(*arrays: jax.Array, **settings: Any) -> Any:
         shape = arrays[0].shape
         y = operation(*map(collapse, arrays), **settings)
         return jax.tree.map(lambda y: y.reshape(shape) if y.ndim > kept else y, y)
 
-    return operation_of({"default": operation, "cpu": collapsed, **forms})
+    return run
 
 
 def unfused(function: Operation, *operands: Any) -> Any:
@@ -108,5 +151,7 @@ def in_a_branch(function: Operation, *operands: Any) -> Any:
     def never(*_: Any) -> Any:
         return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), results)
 
+    # With their own shapes, or what only reshapes them would move into the branch.
+    operands = jax.lax.optimization_barrier(operands)
     impossible = jax.tree.leaves(operands[-1])[0].ravel()[0] * 0 == 1
     return jax.lax.cond(impossible, never, function, *operands)
