@@ -49,6 +49,7 @@ def test_a_run_leaves_all_its_files(whole):
         *("config.json", "origin.json", "metrics.csv", "checkpoints", "result.json"),
         *("model.safetensors", "curves.png", "confusion.png", "heatmaps.png", ".lock"),
         *("predictions.csv", "classes.csv", "mistakes", "costs.csv", "report.html"),
+        *("confusion.csv", "calibration.csv"),
     }
     assert [row["epoch"] for row in read_metrics(whole)] == [1, 2]
     result = json.loads((whole / "result.json").read_text())

@@ -11,6 +11,7 @@ from flax import linen as nn
 from flax import struct
 from flax.training import train_state
 
+from gpwjax.ops.arrays import widened
 from gpwjax.pieces import in_pieces
 
 from .augment import as_input, augment
@@ -288,7 +289,7 @@ def eval_step(
     *,
     settings: EvalSettings,
 ) -> jax.Array:
-    """Logits (N, classes) float32 of a batch of images (N, h, w, 3) uint8.
+    """Logits (N, classes), float32 or more, of a batch of images (N, h, w, 3) uint8.
 
     With `mirror` they are those of the mean of the probabilities. `key` is of the
     augmentation; None: there is none.
@@ -297,10 +298,10 @@ def eval_step(
         images = as_input(images, settings.stored_size)
     images = augment(images, key, settings.augmentation, settings.image_size)
     net = partial(model.apply, variables, train=False)
-    logits = net_logits(net, images).astype(jnp.float32)
+    logits = widened(net_logits(net, images))
     if not settings.mirror:
         return logits
-    mirrored = net_logits(net, images[:, :, ::-1]).astype(jnp.float32)
+    mirrored = widened(net_logits(net, images[:, :, ::-1]))
     # Up to a constant, which changes no probability.
     return jnp.logaddexp(*map(jax.nn.log_softmax, (logits, mirrored)))
 
