@@ -8,7 +8,6 @@ weights go to gpwjax/trained/NAME.safetensors, with a card of what they are.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -78,8 +77,7 @@ def card(run: RunFiles, runs: list[RunFiles]) -> dict[str, str]:
         "training": described(config),
         "command": command_of(config),
         "commit": run.origin["commit"],
-        "machine": f"{os.cpu_count()} cores of {device_name()}, "
-        f"{result['seconds'] / 60:.1f} minutes",
+        "time": f"{result['seconds'] / 60:.1f} minutes, {device_name()}",
     }
 
 

@@ -37,8 +37,8 @@ def find(net: str | os.PathLike) -> Path:
     if not path.is_file():
         names = ", ".join(files())
         raise FileNotFoundError(
-            f"no weights file {path}, and no trained net has that name; there are "
-            f"{names}"
+            f"no weights file {path}, and no trained net of that name; those that come "
+            f"with gpwjax: {names}"
         )
     return path
 
