@@ -15,7 +15,7 @@ from train.config import RunError
 from train.data.prepare import locked as locked_to_prepare
 from train.origin import locked
 from train.process import locks
-from train.process.stop import Stopped, StopRequest
+from train.process.stop import SIGNALS, Stopped, StopRequest
 
 HOLD = """
 import sys
@@ -154,6 +154,14 @@ def handlers() -> None:
     yield
     for signum, handler in zip(signals, before, strict=True):
         signal.signal(signum, handler)
+
+
+def test_after_a_run_signals_are_whose_they_were(handlers):
+    before = [signal.getsignal(signum) for signum in SIGNALS]
+    stop = StopRequest()
+    assert signal.getsignal(signal.SIGTERM) == stop._handle
+    stop.end()
+    assert [signal.getsignal(signum) for signum in SIGNALS] == before
 
 
 def test_a_closed_terminal_stops_a_run_unless_nohup_keeps_it(handlers):

@@ -41,6 +41,8 @@ def main(args: Sequence[str] | None = None, prog: str = "python -m train") -> in
             f"{error}. Another host may have stopped: start all of them again with "
             "the same command, and the run goes on from its last checkpoint"
         )
+    finally:
+        stop.end()
     print(f"error: {message}", file=sys.stderr, flush=True)
     if config.distributed:
         os._exit(1)  # else it waits minutes for the other hosts, which need its end

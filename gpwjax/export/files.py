@@ -42,7 +42,7 @@ def export(
       path: the file, overwritten only by one that answers as the classifier does.
       file_format: "stablehlo" or "onnx"; the latter needs the extra `export`.
       dtype: of the weights in the file, "float32" or "bfloat16"; they are computed with
-        in float32.
+        in float32. `gpwjax.export.int8` writes int8.
       uint8: whether the file takes uint8 images (N, H, W, 3) of any size instead, and
         prepares them as `Classifier.prepare` does.
 
@@ -56,8 +56,6 @@ def export(
       ImportError: `onnx` or `onnxruntime` is missing.
       OSError: the file cannot be written.
     """
-    if dtype == "int8":
-        raise ValueError("export_int8 writes int8, by calibration pictures")
     for name, value, allowed in (
         ("file_format", file_format, FILES),
         ("dtype", dtype, tuple(BOUNDS)),

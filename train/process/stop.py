@@ -27,15 +27,23 @@ class StopRequest:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._postponed = False
-        for signum in SIGNALS:
-            signal.signal(signum, self._handle)
+        signals = [*SIGNALS]
         # With nohup it is ignored.
         if HANGUP is not None and signal.getsignal(HANGUP) != signal.SIG_IGN:
-            signal.signal(HANGUP, self._handle)
+            signals.append(HANGUP)
+        self._before = {
+            signum: signal.signal(signum, self._handle) for signum in signals
+        }
 
     def postpone(self) -> None:
         """From now on a signal is only remembered: the caller looks at `signum`."""
         self._postponed = True
+
+    def end(self) -> None:
+        """Gives the signals back: a notebook goes on after the run."""
+        for signum, handler in self._before.items():
+            if handler is not None:  # else it is not Python's
+                signal.signal(signum, handler)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if not self._postponed or self.signum is not None:
