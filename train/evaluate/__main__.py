@@ -51,14 +51,39 @@ def read_args(args: Sequence[str], prog: str = "gpwjax evaluate") -> argparse.Na
         "whether it is as sure as it is right. Images are prepared as in its training.",
         allow_abbrev=False,
     )
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "net",
         type=user_path,
         metavar="RUN|WEIGHTS",
         help="a run folder of gpwjax train, a .safetensors file of gpwjax.save, or a "
         "name that gpwjax list --trained shows",
     )
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--out",
+        type=user_path,
+        metavar="FOLDER",
+        help="for the report (default: evaluation/ in the run folder, or a folder "
+        "beside the weights file)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=64,
+        metavar="N",
+        help="images at a time (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--mirror",
+        action="store_true",
+        help="test the mean of the answers to each image and to its mirror image",
+    )
+    return parser.parse_args(args)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which images the net is tested with."""
+    add = parser.add_argument
     add(
         "--data",
         default=argparse.SUPPRESS,
@@ -75,20 +100,6 @@ def read_args(args: Sequence[str], prog: str = "gpwjax evaluate") -> argparse.Na
         help="of the data set (default: %(default)s)",
     )
     add(
-        "--out",
-        type=user_path,
-        metavar="FOLDER",
-        help="for the report (default: evaluation/ in the run folder, or a folder "
-        "beside the weights file)",
-    )
-    add(
-        "--batch-size",
-        type=int,
-        default=64,
-        metavar="N",
-        help="images at a time (default: %(default)s)",
-    )
-    add(
         "--seed",
         type=int,
         default=argparse.SUPPRESS,
@@ -101,12 +112,6 @@ def read_args(args: Sequence[str], prog: str = "gpwjax evaluate") -> argparse.Na
         default=argparse.SUPPRESS,
         help="of cropped_plantdoc (default: the run's, or clean)",
     )
-    add(
-        "--mirror",
-        action="store_true",
-        help="test the mean of the answers to each image and to its mirror image",
-    )
-    return parser.parse_args(args)
 
 
 if __name__ == "__main__":
