@@ -21,6 +21,7 @@ import argparse
 import datetime
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -214,8 +215,10 @@ def draw(entries: dict[str, dict[str, Any]], file: Path) -> None:
     from matplotlib.figure import Figure
 
     targets = sorted({entry["target"] for entry in entries.values()}, reverse=True)
-    figure = Figure(figsize=(13, 0.6 + 0.19 * len(entries)), layout="constrained")
-    rows = figure.subplots(len(targets), 2, squeeze=False)
+    figure = Figure(figsize=(13, 1 + 0.22 * len(entries)), layout="constrained")
+    count = Counter(entry["target"] for entry in entries.values())
+    heights = [count[target] + 2 for target in targets]
+    rows = figure.subplots(len(targets), 2, squeeze=False, height_ratios=heights)
     for target, row in zip(targets, rows, strict=True):
         of = {
             name.removeprefix(f"{target} "): entry
@@ -234,7 +237,7 @@ def draw(entries: dict[str, dict[str, Any]], file: Path) -> None:
             axes.bar_label(bars, fmt="{:,.2f}", padding=3, fontsize="x-small")
             axes.tick_params(labelsize="x-small")
             axes.set_xlim(0, 1.15 * max(values))
-            axes.set_title(f"{target}: {title}, the compiler's estimate")
+            axes.set_title(f"{target}: {title}, the compiler's estimate", fontsize=10)
             axes.invert_yaxis()
         row[1].set_yticklabels([])
     figure.savefig(file, dpi=100)

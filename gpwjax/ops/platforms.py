@@ -64,12 +64,8 @@ def with_own_gradient(
       gradients: forms of the gradient: dy and the operands -> those of the operands;
         None: JAX's of each of the forms.
     """
-
-    def gradient(form: Operation, dy: Any, *operands: Any, **settings: Any) -> tuple:
-        return jax.vjp(partial(form, **settings), *operands)[1](dy)
-
     value = operation_of(forms)
-    derived = {platform: partial(gradient, form) for platform, form in forms.items()}
+    derived = {platform: partial(pulled_back, form) for platform, form in forms.items()}
     pull_back = operation_of(gradients or derived)
 
     def forward(settings: tuple, *operands: Any) -> tuple[Any, tuple]:
@@ -91,6 +87,11 @@ def with_own_gradient(
         return value(*operands, **settings)
 
     return operation
+
+
+def pulled_back(form: Operation, dy: Any, *operands: Any, **settings: Any) -> tuple:
+    """The gradients of the operands, as JAX derives them."""
+    return jax.vjp(partial(form, **settings), *operands)[1](dy)
 
 
 def by_row(operation: Operation, **forms: Operation) -> dict[str, Operation]:
