@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +18,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from gpwjax import __version__
 from gpwjax.deep_pictures import FULL_RANGE, is_range
 from gpwjax.files import replacing
 from gpwjax.models import create_model, list_models
@@ -83,7 +83,7 @@ def save(
         "model": model_settings(model),
         "classes": [str(name) for name in classes],
         "image_size": image_size,
-        "version": version("gpwjax"),
+        "version": __version__,
         **metadata,
     }
     try:
