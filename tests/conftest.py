@@ -13,6 +13,7 @@ import contextlib  # noqa: E402
 import gc  # noqa: E402
 import math  # noqa: E402
 import shutil  # noqa: E402
+import signal  # noqa: E402
 import subprocess  # noqa: E402
 from collections.abc import Callable, Iterator  # noqa: E402
 from functools import cache, partial  # noqa: E402
@@ -24,7 +25,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 from flax import linen as nn  # noqa: E402
 from hypothesis import settings  # noqa: E402
-from made_nets import GROUPED  # noqa: E402
+from made_nets import GROUPED, Tiny  # noqa: E402
 
 from gpwjax import (  # noqa: E402
     convmixer,
@@ -243,3 +244,16 @@ def small_disk(tmp_path) -> Iterator[Path]:
         pytest.skip("no right to mount a small disk")
     yield folder
     subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def tiny_runs(tmp_path_factory) -> Iterator[None]:
+    """Whole runs of the net `tiny` in the tests' process, with a cache of their own."""
+    import train.loop  # most tests need no training program
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(MODELS, "tiny", Tiny)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
+        patch.setattr(train.loop, "draw_missing", lambda *_: None)  # nobody looks
+        yield

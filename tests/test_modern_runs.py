@@ -10,7 +10,6 @@ import dataclasses
 import json
 import math
 import re
-import signal
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,12 +17,10 @@ import chex
 import jax
 import numpy as np
 import pytest
-from made_nets import Tiny
 from made_runs import DIGITS
 
 import gpwjax
 import train.loop
-from gpwjax.models import MODELS
 from train.checkpoints import Checkpoints
 from train.config import Config
 from train.data import load_dataset
@@ -32,6 +29,8 @@ from train.process.stop import StopRequest
 from train.seeds import fit_seeds
 from train.start import first_state, run_of
 from train.step import StepSettings, TrainState, train_step
+
+pytestmark = pytest.mark.usefixtures("tiny_runs")
 
 NETS = {
     "tiny": {"model": "tiny", "epochs": 6, "batch_size": 64, "lr": 3e-3},
@@ -61,20 +60,10 @@ class Finished(NamedTuple):
         return float(self.net.predict(data.images[data.test]).max(1).mean())
 
 
-@pytest.fixture(scope="module", autouse=True)
-def in_the_tests_process(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny", Tiny)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
-        patch.setattr(train.loop, "draw_missing", lambda *_: None)  # nobody looks
-        yield
-
-
 @pytest.fixture(
     scope="module", params=["tiny", pytest.param("mobilenet", marks=pytest.mark.slow)]
 )
-def finish(request, tmp_path_factory) -> Callable[..., Finished]:
+def finish(request, tiny_runs, tmp_path_factory) -> Callable[..., Finished]:
     """Makes a run of a net with other settings than the paper's."""
 
     def run(**settings: Any) -> Finished:

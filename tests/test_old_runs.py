@@ -11,7 +11,6 @@ import chex
 import jax
 import numpy as np
 import pytest
-from made_nets import Tiny
 
 import gpwjax
 import train.evaluate.__main__
@@ -19,7 +18,6 @@ import train.evaluate.picture
 import train.evaluate.testing
 import train.loop
 from gpwjax import __main__ as program
-from gpwjax.models import MODELS
 from train.checkpoints import Checkpoints
 from train.command_line import GROUPS, parse_run
 from train.config import Augmentation, Config, RunError
@@ -102,12 +100,8 @@ def test_each_of_several_seeds_has_its_own(tmp_path):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def in_the_tests_process(tmp_path_factory) -> Iterator[None]:
+def in_the_tests_process(tiny_runs) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny", Tiny)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
-        patch.setattr(train.loop, "draw_missing", lambda *_: None)  # nobody looks
         patch.setattr(train.evaluate.picture, "write_picture", lambda *_: None)
         patch.setattr(train.evaluate.__main__, "keep_memory", lambda: None)
         yield

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import shutil
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import chex
@@ -17,7 +16,6 @@ from made_nets import Tiny
 
 import gpwjax
 import train.loop
-from gpwjax.models import MODELS
 from train.command_line import parse
 from train.config import NO_AUGMENTATION, Config, RunError
 from train.loop import fit
@@ -26,6 +24,7 @@ from train.process.stop import Stopped, StopRequest
 from train.step import Metrics, StepSettings, TrainState, train_step
 from train.teacher import Teacher, resized
 
+pytestmark = pytest.mark.usefixtures("tiny_runs")
 KEY = jax.random.key(0)
 SETTINGS = StepSettings.of(Config("drawn", image_size=8, augmentation=NO_AUGMENTATION))
 CLASSES = list("0123456789")
@@ -118,16 +117,6 @@ def test_a_wrong_setting_is_named(args, message, capsys):
     with pytest.raises(SystemExit):
         parse(args)
     assert message in " ".join(capsys.readouterr().err.split())
-
-
-@pytest.fixture(scope="module", autouse=True)
-def in_the_tests_process(tmp_path_factory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny", Tiny)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
-        patch.setattr(train.loop, "draw_missing", lambda *_: None)  # nobody looks
-        yield
 
 
 def save_teacher(file: Path, classes: list[str], seed: int = 7) -> Path:

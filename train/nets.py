@@ -69,3 +69,15 @@ def load_net(path: Path) -> Net:
         raise RunError(str(error)) from error
     config = {} if run is None else read_json(run / CONFIG)
     return Net(file, run, classifier, classifier.metadata | config)
+
+
+def load_given(option: str, path: Path) -> gpwjax.Classifier:
+    """The net that an option of a run names, as `load_net` reads it.
+
+    Raises:
+      RunError: it cannot be read; the message begins with the option.
+    """
+    try:
+        return load_net(path).classifier
+    except (RunError, OSError) as error:
+        raise RunError(f"{option}: {error}") from error

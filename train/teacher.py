@@ -19,7 +19,7 @@ import gpwjax
 from .augment import as_input
 from .batches import placements
 from .config import Config, RunError
-from .nets import load_net
+from .nets import load_given
 from .transfer import difference
 
 
@@ -89,10 +89,7 @@ def load_teacher(config: Config, classes: Sequence[str]) -> gpwjax.Classifier:
     Raises:
       RunError: it cannot be read, or its classes are not those of the data set.
     """
-    try:
-        net = load_net(config.teacher).classifier
-    except (RunError, OSError) as error:
-        raise RunError(f"--teacher: {error}") from error
+    net = load_given("--teacher", config.teacher)
     if reason := difference(net.classes, classes):
         raise RunError(f"--teacher {config.teacher} has other classes: {reason}")
     return net

@@ -12,7 +12,7 @@ import gpwjax
 from gpwjax.inference import value_range
 
 from .config import Config, RunError
-from .nets import load_net
+from .nets import load_given
 from .step import split
 
 log = logging.getLogger(__name__)
@@ -27,10 +27,7 @@ def load_source(config: Config) -> gpwjax.Classifier:
       RunError: it cannot be read, is another net than the run's, or --freeze does not
         fit it.
     """
-    try:
-        source = load_net(config.init).classifier
-    except (RunError, OSError) as error:
-        raise RunError(f"--init: {error}") from error
+    source = load_given("--init", config.init)
     check_same_net(source, config)
     check_freeze(source, config.freeze)
     return source
