@@ -3,19 +3,22 @@
     python -m benchmarks.deploy [NET ...] [--size 224] [--repeats 15]
 
 Exports each net, dense and grouped, and measures the probabilities of 1 and of 8 images
-in onnxruntime, of float32 and of int8, and in JAX, in turns; and the sizes of the files
-of `gpwjax.save` and of `gpwjax export`. Writes results/deploy-DATE-DEVICE.json, which
-says whether the processor has instructions for int8 (VNNI).
+in onnxruntime, of float32 and of int8, in OpenVINO and in JAX, in turns; and the sizes
+of the files of `gpwjax.save` and of `gpwjax export`. Writes
+results/deploy-DATE-DEVICE.json, which says whether the processor has instructions for
+int8 (VNNI).
 """
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import onnxruntime
+import openvino
 
 import gpwjax
 from benchmarks.programs import (
@@ -36,6 +39,7 @@ BATCHES = (1, 8)
 BEFORE = 5  # answers before a measured one, as of a program that is in use
 EXPORTS = {"onnx": "float32", "onnx bfloat16": "bfloat16", "stablehlo": "float32"}
 INT8 = "onnx int8"
+Answers = Callable[[np.ndarray], object]  # of images (N, size, size, 3)
 
 
 def main() -> None:
@@ -60,24 +64,34 @@ def measure(name: str, size: int, repeats: int) -> dict[str, dict]:
         for kind, channels in (("grouped", CHANNELS[name]), ("dense", None)):
             classifier = untrained(name, channels, images)
             sizes[kind] = file_sizes(classifier, Path(folder))
-            sessions = {
-                f"onnxruntime {kind}{ending}": onnxruntime.InferenceSession(
-                    Path(folder, f"onnx{ending}"), providers=["CPUExecutionProvider"]
-                )
-                for ending in ("", " int8")
+            onnx = Path(folder, "onnx")
+            runtimes = {
+                "onnxruntime": of_onnxruntime(onnx),
+                "onnxruntime int8": of_onnxruntime(Path(folder, INT8)),
+                "openvino": of_openvino(onnx),
+                "jax": classifier.predict,
             }
             for batch in BATCHES:
-                some = images[:batch]
                 programs[batch] |= {
-                    program: partial(session.run, None, {"images": some})
-                    for program, session in sessions.items()
+                    f"{runtime} {kind}": partial(answers, images[:batch])
+                    for runtime, answers in runtimes.items()
                 }
-                programs[batch][f"jax {kind}"] = partial(classifier.predict, some)
     times = {
         f"{batch} images": interleaved(programs[batch], repeats, BEFORE)
         for batch in BATCHES
     }
     return {"vnni": has_vnni(), "bytes": sizes, "milliseconds": times}
+
+
+def of_onnxruntime(file: Path) -> Answers:
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return lambda images: session.run(None, {"images": images})
+
+
+def of_openvino(file: Path) -> Answers:
+    settings = {"PERFORMANCE_HINT": "LATENCY"}  # all cores for one request
+    compiled = openvino.Core().compile_model(file, "CPU", settings)
+    return lambda images: compiled({"images": images})
 
 
 def has_vnni() -> bool | None:

@@ -23,6 +23,8 @@ import gpwjax
 from gpwjax import explain
 from gpwjax.cli import main
 from gpwjax.export import web
+from gpwjax.export.calibration import LEAST
+from gpwjax.export.files import run_onnx
 from gpwjax.inference import fit
 from gpwjax.pictures import read_image
 
@@ -212,6 +214,30 @@ def test_dropped_pictures_get_the_answers_of_predict(
             assert shown == pytest.approx({k: expected[k] for k in shown}, abs=1e-3)
         check_heat_maps(page, gpwjax.load(authors), read_image(pictures[-1]))
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+def test_a_page_of_int8_has_the_answers_of_its_file(
+    browser, authors, shared, runtime, tmp_path
+):
+    builder = tfds.builder_from_directory(shared / "data/tfds/cifar10/3.0.2")
+    source = builder.as_data_source("test")
+    for number in range(LEAST):
+        Image.fromarray(source[number]["image"]).save(tmp_path / f"{number}.png")
+    args = ["export", str(authors), "--format", "web", "--dtype", "int8", "--force"]
+    folder = tmp_path / "page"
+    assert main([*args, "--calibrate", str(tmp_path), "--output", str(folder)]) == 0
+    (folder / "node_modules").symlink_to(runtime)
+    net, files = gpwjax.load(authors), [tmp_path / f"{n}.png" for n in range(2)]
+    images = np.stack([fit(read_image(file), 32) for file in files])
+    expected = run_onnx(folder / web.NET, images, "probabilities")
+    with server(folder) as port, visit(browser, port) as page:
+        drop(page, {file.name: file.read_bytes() for file in files})
+        found = answers(page)
+    for file, of_classes in zip(files, expected, strict=True):
+        by_name = dict(zip(net.classes, of_classes.tolist(), strict=True))
+        shown = found[file.name]
+        assert shown == pytest.approx({k: by_name[k] for k in shown}, abs=0.02)
 
 
 def check_heat_maps(page: Any, net: gpwjax.Classifier, image: np.ndarray) -> None:
