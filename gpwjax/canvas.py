@@ -87,6 +87,7 @@ def glyphs_of(family: str) -> frozenset[int]:
     """The code points of the characters that a font has."""
     try:
         font = font_manager.get_font(font_files()[family])
-    except RuntimeError:  # it has pictures, as those of emoji
+    # It has pictures, as those of emoji, or is gone since matplotlib listed it.
+    except (RuntimeError, OSError):
         return frozenset()
     return frozenset(font.get_charmap())

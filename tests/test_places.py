@@ -14,6 +14,7 @@ import train.evaluate.__main__
 import train.report.__main__
 from gpwjax import cli
 from gpwjax.compilation import use_compilation_cache
+from gpwjax.export.calibration import read_calibration
 from gpwjax.places import cache_folder, user_path
 from train.command_line import parse
 from train.data.__main__ import read_args
@@ -58,6 +59,20 @@ def test_all_programs_know_home_folders(home):
     assert (options.runs, options.out) == ([home / "r"], home / "o.html")
     _, options, config = read_args(["~/p", "--show=~/s.png", "--data-dir=~/d"])
     assert (options.show, config.data_dir) == (home / "s.png", home / "d")
+
+
+def test_a_home_folder_that_there_is_not_is_one_line(capsys):
+    nobody = "~nobody-at-all/a"
+    for name in ("data", "run-dir", "init", "teacher", "archive", "data-dir"):
+        with pytest.raises(SystemExit):
+            parse(["--data", "x", f"--{name}={nobody}"])
+        assert "no home folder for" in capsys.readouterr().err
+    for args in (["explain", nobody, "b"], ["summary", "mobilenet", "--plot", nobody]):
+        with pytest.raises(SystemExit):
+            cli.parser().parse_args(args)
+        assert f"no home folder for {nobody}\n" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=f"no home folder for {nobody}"):
+        read_calibration(nobody, None)
 
 
 def no_home(*_: object) -> None:
