@@ -58,6 +58,23 @@ def test_neither_a_notebooks_backend_nor_a_matplotlibrc_changes_a_picture(tmp_pa
     assert draw_in(tmp_path / "set", MPLBACKEND=backend) == plain
 
 
+def test_a_matplotlibrc_that_cannot_be_read_is_left_out(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes("font.size: 30  # größer".encode("latin-1"))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from gpwjax.canvas import matplotlib as m\n"
+            "import os; print(m.rcParams['font.size'], os.getcwd())",
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"10.0 {tmp_path}\n", done.stderr
+
+
 def test_settings_of_others_are_as_they_were_after_drawing():
     with canvas.matplotlib.rc_context({"font.size": 30}):
         with canvas.own_settings():
