@@ -96,7 +96,9 @@ def test_what_does_not_greet_is_not_taken_for_a_host(address):
         assert first.result() == "met"
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", "host:", ":80", "host:x", "a:65536"])
+@pytest.mark.parametrize(
+    "address", ["10.0.0.1", "host:", ":80", "host:x", "a:0", "a:65536"]
+)
 def test_an_address_without_a_port_is_refused(address):
     with pytest.raises(
         RunError, match=f"--coordinator must be HOST:PORT, got {address}"

@@ -35,9 +35,10 @@ def meet(coordinator: str, hosts: int, host_id: int) -> None:
 def parse(coordinator: str) -> tuple[str, int]:
     """Host and port of an address. Raises RunError where it is none."""
     name, _, port = coordinator.rpartition(":")
-    if not name or not port.isascii() or not port.isdigit() or int(port) >= 2**16:
+    number = int(port) if port.isascii() and port.isdigit() else 0
+    if not name or not 0 < number < 2**16:  # at port 0 nobody would find it
         raise RunError(f"--coordinator must be HOST:PORT, got {coordinator}")
-    return name.strip("[]"), int(port)
+    return name.strip("[]"), number
 
 
 def receive(port: int, hosts: int) -> None:
