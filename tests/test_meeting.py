@@ -106,6 +106,16 @@ def test_an_address_without_a_port_is_refused(address):
         hosts.connect(Config("x", distributed=True, coordinator=address))
 
 
+@pytest.mark.parametrize("name", ["http://localhost", "a..b", "x" * 64])
+def test_a_first_host_that_is_not_at_its_address_is_told(address, brief, name):
+    """JAX would wait for minutes."""
+    elsewhere = f"{name}:{address.rpartition(':')[2]}"
+    for count in (1, 2):
+        found = outcome(elsewhere, count, 0)
+        assert f"--coordinator {elsewhere} does not lead to this host" in found
+    assert f"no first host at --coordinator {elsewhere}" in outcome(elsewhere, 2, 1)
+
+
 def test_a_number_beyond_the_hosts_is_refused(address):
     assert outcome(address, 2, 2) == (
         "--host-id must be from 0 to below the 2 --hosts, got 2"

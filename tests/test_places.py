@@ -15,6 +15,7 @@ import train.report.__main__
 from gpwjax import cli
 from gpwjax.compilation import use_compilation_cache
 from gpwjax.export.calibration import read_calibration
+from gpwjax.files import UNFINISHED, write_text
 from gpwjax.places import cache_folder, user_path
 from train.command_line import parse
 from train.data.__main__ import read_args
@@ -73,6 +74,17 @@ def test_a_home_folder_that_there_is_not_is_one_line(capsys):
         assert f"no home folder for {nobody}\n" in capsys.readouterr().err
     with pytest.raises(ValueError, match=f"no home folder for {nobody}"):
         read_calibration(nobody, None)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_named_by_the_file_and_keeps_the_old_one(tmp_path):
+    (tmp_path / "a").write_text("old")
+    unfinished = UNFINISHED.format(name="a", process=os.getpid())
+    (tmp_path / unfinished).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'a'}'"):
+        write_text(tmp_path / "a", "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
 
 
 def no_home(*_: object) -> None:

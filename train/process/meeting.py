@@ -27,7 +27,7 @@ def meet(coordinator: str, hosts: int, host_id: int) -> None:
             f"--host-id must be from 0 to below the {hosts} --hosts, got {host_id}"
         )
     if host_id == 0:
-        receive(port, hosts)
+        receive(name, port, hosts)
     else:
         come(name, port, hosts, host_id)
 
@@ -41,12 +41,13 @@ def parse(coordinator: str) -> tuple[str, int]:
     return name.strip("[]"), number
 
 
-def receive(port: int, hosts: int) -> None:
+def receive(name: str, port: int, hosts: int) -> None:
     """What the first host does: it waits for the others, and tells each what came."""
     end = time.monotonic() + SECONDS
     guests: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(listening(port))
+        check_leads_here(name, port)
         try:
             while len(guests) < hosts - 1:
                 server.settimeout(max(0.01, end - time.monotonic()))
@@ -75,6 +76,23 @@ def listening(port: int) -> socket.socket:
         raise RunError(
             f"--coordinator: port {port} of this host cannot be used: {error.strerror}"
         ) from error
+
+
+def check_leads_here(name: str, port: int) -> None:
+    """Raises RunError where the first host cannot reach itself as the others would:
+    JAX would wait for minutes, and end the process."""
+    try:
+        socket.create_connection((name, port), timeout=5).close()
+    except (OSError, UnicodeError) as error:
+        raise RunError(
+            f"--coordinator {name}:{port} does not lead to this host, which is the "
+            f"first one: {reason_of(error)}"
+        ) from error
+
+
+def reason_of(error: OSError | UnicodeError) -> str:
+    """In one line. Of a UnicodeError: a part of the name is empty or too long."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
 def welcome(guest: socket.socket, guests: dict[int, socket.socket], hosts: int) -> None:
@@ -122,11 +140,11 @@ def connected(name: str, port: int) -> Iterator[socket.socket]:
         try:
             connection = socket.create_connection((name, port), timeout=5)
             break
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             if time.monotonic() > end:
                 raise RunError(
                     f"no first host at --coordinator {name}:{port} in {SECONDS} s: "
-                    f"{error.strerror or error}"
+                    f"{reason_of(error)}"
                 ) from error
             time.sleep(0.2)
     with connection:
