@@ -40,8 +40,8 @@ def write_bytes(file: Path, content: bytes) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """As `write_bytes`, in UTF-8."""
-    write_bytes(file, text.encode())
+    """As `write_bytes`, in UTF-8; names of files that are no text are escaped."""
+    write_bytes(file, text.encode(errors="backslashreplace"))
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -18,7 +18,9 @@ from gpwjax.export.calibration import read_calibration
 from gpwjax.files import UNFINISHED, write_text
 from gpwjax.places import cache_folder, user_path
 from train.command_line import parse
+from train.config import Config, RunError
 from train.data.__main__ import read_args
+from train.origin import check_run_folder
 
 
 @pytest.fixture
@@ -85,6 +87,18 @@ def test_a_full_disk_is_named_by_the_file_and_keeps_the_old_one(tmp_path):
         write_text(tmp_path / "a", "new")
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_text() == "old"
+
+
+def test_names_that_are_no_text_are_escaped_or_refused(tmp_path):
+    """Of folders from other systems; JAX's checkpoints cannot be there."""
+    name = os.fsdecode(b"caf\xe9")
+    write_text(tmp_path / name, name)
+    assert (tmp_path / name).read_text() == r"caf\udce9"
+    config = Config("digits", run_dir=tmp_path / name / "run")
+    with pytest.raises(
+        RunError, match=r"caf\\xe9/run: checkpoints need a path that is"
+    ):
+        check_run_folder(config)
 
 
 def no_home(*_: object) -> None:

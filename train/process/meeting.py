@@ -36,9 +36,14 @@ def parse(coordinator: str) -> tuple[str, int]:
     """Host and port of an address. Raises RunError where it is none."""
     name, _, port = coordinator.rpartition(":")
     number = int(port) if port.isascii() and port.isdigit() else 0
-    if not name or not 0 < number < 2**16:  # at port 0 nobody would find it
-        raise RunError(f"--coordinator must be HOST:PORT, got {coordinator}")
-    return name.strip("[]"), number
+    inner = name[1:-1] if name[:1] + name[-1:] == "[]" else name
+    # At port 0 nobody would find it.
+    if not inner or ":" in inner and inner == name or not 0 < number < 2**16:
+        raise RunError(
+            "--coordinator must be HOST:PORT, an IPv6 address in brackets, got "
+            f"{coordinator}"
+        )
+    return inner, number
 
 
 def receive(name: str, port: int, hosts: int) -> None:
