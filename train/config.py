@@ -358,7 +358,8 @@ class Config:
         """The run folder; of several seeds, the folder of their run folders."""
         if self.run_dir is not None:
             return self.run_dir
-        data = Path(self.data).absolute().name
+        # The working folder is looked at only for `.`, as it may be gone.
+        data = Path(self.data).name or Path(self.data).absolute().name
         name = self.preset or f"{data}-{self.model}-{self.variant}"
         if self.seeds == 1:
             return Path("runs", f"{name}-seed{self.seed}")
