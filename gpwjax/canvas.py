@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 # A notebook's backend keeps matplotlib from being imported where the package that it
@@ -16,6 +18,12 @@ is_first = "matplotlib" not in sys.modules
 backend = os.environ.pop("MPLBACKEND", None)
 try:
     import matplotlib
+except (OSError, UnicodeDecodeError):  # of a matplotlibrc: once more, with its own
+    for name in [name for name in sys.modules if name.startswith("matplotlib.")]:
+        del sys.modules[name]
+    package = Path(find_spec("matplotlib").origin).parent
+    with contextlib.chdir(package / "mpl-data"):
+        import matplotlib
 finally:
     if backend is not None:
         os.environ["MPLBACKEND"] = backend
@@ -87,6 +95,7 @@ def glyphs_of(family: str) -> frozenset[int]:
     """The code points of the characters that a font has."""
     try:
         font = font_manager.get_font(font_files()[family])
-    except RuntimeError:  # it has pictures, as those of emoji
+    # It has pictures, as those of emoji, or is gone since matplotlib listed it.
+    except (RuntimeError, OSError):
         return frozenset()
     return frozenset(font.get_charmap())

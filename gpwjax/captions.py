@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from unicodedata import category
 
 from PIL import ImageDraw, ImageFont
 
@@ -20,9 +21,12 @@ def shortened(name: str, longest: int = LONGEST) -> str:
 
 def escaped(text: str, has_glyph: Callable[[str], bool]) -> str:
     """A text with the characters that a font lacks as in Python, \\u732b, which tells
-    them from each other as boxes would not."""
+    them from each other as boxes would not; so are the ends of lines, and all that
+    controls a terminal."""
     return "".join(
-        c if has_glyph(c) else c.encode("ascii", "backslashreplace").decode()
+        c
+        if category(c) != "Cc" and has_glyph(c)
+        else c.encode("unicode_escape").decode()
         for c in text
     )
 

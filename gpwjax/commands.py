@@ -228,7 +228,8 @@ def class_number(name: str | None, classes: Sequence[str]) -> int | None:
     if name is None or name in classes:
         return None if name is None else classes.index(name)
     near = difflib.get_close_matches(name, classes)
-    hint = f"did you mean {' or '.join(near)}?" if near else ", ".join(classes)
+    shown = map(repr, near or classes)  # in one line, whatever they hold
+    hint = f"did you mean {' or '.join(shown)}?" if near else ", ".join(shown)
     raise CommandError(
         f"--class must be one of the net's classes, got {name!r}; {hint}"
     )

@@ -13,8 +13,9 @@ log = logging.getLogger(__name__)
 Range = tuple[int, int]  # the values that are black and white
 
 FULL_RANGE: Range = (0, 65535)
-BITS, PHOTOMETRIC, PLANES = 258, 262, 284  # tags of a TIFF
-WHITE_IS_ZERO = 0  # a photometric interpretation
+BITS, PHOTOMETRIC, PLANES, SAMPLES = 258, 262, 284, 339  # tags of a TIFF
+WHITE_IS_ZERO, SIGNED = 0, 2  # a photometric interpretation, a format of samples
+WHITE_OF_12 = 4095  # in files of 12 bits a value, in which white is known
 FEW_BITS = 12  # of 16: what no screen shows, as 15 of 255 is the highest value
 warned_of: set[int] = set()  # numbers of bits
 
@@ -29,8 +30,17 @@ def is_range(values: Any) -> bool:
 
 
 def mend_planes(image: Image.Image) -> None:
-    """Pillow takes planes of 16 bits for such of 8, where they are not compressed."""
-    if image.tag_v2.get(PLANES) != 2 or set(image.tag_v2.get(BITS, ())) != {16}:
+    """Pillow takes planes of 16 bits for such of 8, where they are not compressed.
+
+    Raises:
+      ValueError: it takes them for something else in other ways too.
+    """
+    if image.tag_v2.get(PLANES) != 2:
+        return
+    is_deep = set(image.tag_v2.get(BITS, ())) == {16}
+    if image.mode == "LA" or image.mode == "CMYK" and is_deep:
+        raise ValueError(f"planes of {image.mode}")
+    if not is_deep:
         return
     ending = ";16L" if image.tag_v2.prefix == b"II" else ";16B"
     image.tile = [
@@ -41,9 +51,18 @@ def mend_planes(image: Image.Image) -> None:
     ]
 
 
-def has_16_bits(image: Image.Image) -> bool:
-    """Whether the values of an image that is not loaded yet have 16 bits."""
-    return image.format in ("PNG", "TIFF", "PPM") and ";16" in str(image.tile)
+def highest_value(image: Image.Image) -> int | None:
+    """The highest value that an image of 12 or 16 bits, which is not loaded yet, can
+    have; None of another one."""
+    if image.format not in ("PNG", "TIFF", "PPM"):
+        return None
+    tile = str(image.tile)
+    return WHITE_OF_12 if ";12" in tile else FULL_RANGE[1] if ";16" in tile else None
+
+
+def is_signed(image: Image.Image) -> bool:
+    """Whether values may be negative, as a mode of Pillow does not say."""
+    return image.format == "TIFF" and SIGNED in image.tag_v2.get(SAMPLES, ())
 
 
 def is_inverted(image: Image.Image) -> bool:

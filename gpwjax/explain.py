@@ -18,6 +18,7 @@ from flax import linen as nn
 from PIL import Image, ImageDraw
 
 from gpwjax import captions
+from gpwjax.files import write_bytes
 from gpwjax.inference import NOT_FINITE, Classifier, NotFiniteError, fit, in_batches
 
 CELL = 256  # height and width of a drawn image, pixels
@@ -203,4 +204,4 @@ def write(rows: Sequence[Image.Image], file: Path) -> None:
         whole.paste(row, (0, number * height))
     picture = io.BytesIO()  # so that a file is whole or as it was
     whole.save(picture, "PNG")
-    file.write_bytes(picture.getvalue())
+    write_bytes(file, picture.getvalue())

@@ -12,7 +12,11 @@ UNFINISHED = ".{name}.unfinished-{process}"  # beside the file that it becomes
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Gives the path of an unfinished file, which takes the place of `path` at the end,
-    once the disk has it; after an error it is removed, and `path` is as it was."""
+    once the disk has it; after an error it is removed, and `path` is as it was.
+
+    Raises:
+      OSError: it cannot be written; it names the file, also where the disk is full.
+    """
     path = Path(path)
     name = UNFINISHED.format(name=path.name, process=os.getpid())
     unfinished = path.with_name(name)
@@ -21,6 +25,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(unfinished, path)
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -32,8 +40,8 @@ def write_bytes(file: Path, content: bytes) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """As `write_bytes`, in UTF-8."""
-    write_bytes(file, text.encode())
+    """As `write_bytes`, in UTF-8; names of files that are no text are escaped."""
+    write_bytes(file, text.encode(errors="backslashreplace"))
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -14,8 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from gpwjax.deep_pictures import (
     FULL_RANGE,
     Range,
-    has_16_bits,
+    highest_value,
     is_inverted,
+    is_signed,
     mend_planes,
     scaled,
     upper_bits,
@@ -24,7 +25,8 @@ from gpwjax.deep_pictures import (
 )
 from gpwjax.picture_parts import count_scans, without_metadata
 
-Take = Callable[[Image.Image, bool], Any]  # of a loaded image; whether it has 16 bits
+# Of a loaded image, and its highest value if it has 12 or 16 bits.
+Take = Callable[[Image.Image, int | None], Any]
 
 # Pillow knows more, among them formats that other programs decode (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -65,13 +67,15 @@ def read_image(
         message is one line that goes on from the file's name.
     """
 
-    def take(image: Image.Image, is_deep: bool) -> np.ndarray:
-        if is_deep and values == FULL_RANGE:
+    def take(image: Image.Image, highest: int | None) -> np.ndarray:
+        own = (0, highest or 0)
+        if own == values == FULL_RANGE:
             warn_of_range(image, name_of(file))
         inverted = is_inverted(image)
         if turn:
             turn_upright(image)
-        pixels = to_rgb(image, values if is_deep else None)
+        given = own if values == FULL_RANGE else values
+        pixels = to_rgb(image, given if highest else None)
         return np.subtract(255, pixels, out=pixels) if inverted else pixels
 
     return read(file, take)
@@ -88,7 +92,7 @@ def read_values(file: Path | BinaryIO) -> Range | None:
     Raises:
       UnreadableImageError: as of `read_image`.
     """
-    return read(file, lambda image, is_deep: values_of(image) if is_deep else None)
+    return read(file, lambda image, highest: values_of(image) if highest else None)
 
 
 def read(file: Path | BinaryIO, take: Take) -> Any:
@@ -136,9 +140,9 @@ def decode_image(stream: BinaryIO, take: Take) -> Any:
             check_scans(stream)
         if image.format == "TIFF":
             mend_planes(image)
-        is_deep = has_16_bits(image)
+        highest = highest_value(image)
         image.load()  # raises here what `turn_upright` would pass over
-        return take(image, is_deep)
+        return take(image, highest)
 
 
 def check_size(image: Image.Image) -> None:
@@ -160,7 +164,7 @@ def check_size(image: Image.Image) -> None:
 def check_range(image: Image.Image) -> None:
     """Raises UnreadableImageError where nobody knows which value is white."""
     is_pgm = image.format == "PPM" and image.mode == "I"  # Pillow scales it to 16 bits
-    if image.mode in ("I", "F") and not is_pgm:
+    if image.mode in ("I", "F") and not is_pgm or is_signed(image):
         raise UnreadableImageError(
             f"has pixels of 32 bits or signed ones (mode {image.mode}), whose range is "
             "unknown"

@@ -1,10 +1,15 @@
 """Where a person's files are, and ours."""
 
 import os
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 # In the folder of a run: its settings, and its net once it is finished.
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+class NoHomeError(ArgumentTypeError, ValueError):
+    """There is no home folder of the user that a path names; argparse shows it."""
 
 
 def user_path(text: str | os.PathLike) -> Path:
@@ -12,12 +17,12 @@ def user_path(text: str | os.PathLike) -> Path:
     shells leave it as it is.
 
     Raises:
-      ValueError: there is no such home folder.
+      NoHomeError: there is no such home folder.
     """
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise ValueError(f"there is no home folder for {text}") from error
+        raise NoHomeError(f"there is no home folder for {text}") from error
 
 
 def cache_folder() -> Path | None:

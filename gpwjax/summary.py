@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from flax import linen as nn
 
 from gpwjax.counts import Counts, LayerCount, count
+from gpwjax.files import write_bytes
 from gpwjax.models import create_model
 from gpwjax.net import stage_of_block
 from gpwjax.schemes import PAPERS
@@ -242,7 +243,7 @@ def write_picture(summary: Summary, file: Path) -> None:
     picture = io.BytesIO()
     with own_settings():
         draw(summary).savefig(picture, format=file.suffix[1:], dpi=120)
-    file.write_bytes(picture.getvalue())
+    write_bytes(file, picture.getvalue())
 
 
 def draw(summary: Summary) -> "Figure":

@@ -18,12 +18,14 @@ from functools import partial
 from pathlib import Path
 
 import made_nets
+import sklearn.datasets  # noqa: F401  these once, not in each run
 import tqdm
 from killing import count_steps, in_a_process
 
 from gpwjax.models import MODELS
 from train import loop, seeds  # noqa: F401
 from train.__main__ import main as train
+from train.report import build, drawings  # noqa: F401
 
 MODELS["tiny"] = made_nets.Tiny
 SETTINGS = [

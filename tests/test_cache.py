@@ -44,6 +44,18 @@ DAMAGES = {
     "empty": cut_to(0),
     "cut": cut_to(0.7),
     "missing": Path.unlink,
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "of another kind": lambda file: file.write_bytes(b"\x80\4" + file.read_bytes()),
+    "of another type": lambda file: (
+        file.write_text('{"skipped": [], "warnings": 5}')
+        if file.suffix == ".json"
+        else np.save(file, np.load(file).astype(float))
+    ),
+    "of no class": lambda file: (
+        np.save(file, np.load(file) + 7)
+        if file.name == "labels.npy"
+        else file.write_bytes(b"\xff")
+    ),
     "of another set": lambda file: (
         file.write_text('{"skipped": 1}')
         if file.suffix == ".json"

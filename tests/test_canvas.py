@@ -58,6 +58,23 @@ def test_neither_a_notebooks_backend_nor_a_matplotlibrc_changes_a_picture(tmp_pa
     assert draw_in(tmp_path / "set", MPLBACKEND=backend) == plain
 
 
+def test_a_matplotlibrc_that_cannot_be_read_is_left_out(tmp_path):
+    (tmp_path / "matplotlibrc").write_bytes("font.size: 30  # größer".encode("latin-1"))
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from gpwjax.canvas import matplotlib as m\n"
+            "import os; print(m.rcParams['font.size'], os.getcwd())",
+        ],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"10.0 {tmp_path}\n", done.stderr
+
+
 def test_settings_of_others_are_as_they_were_after_drawing():
     with canvas.matplotlib.rc_context({"font.size": 30}):
         with canvas.own_settings():
@@ -118,10 +135,19 @@ def test_characters_that_no_font_has_are_told_apart(tmp_path, monkeypatch):
     """A warning would be an error here."""
     known = [f for f in font_manager.fontManager.ttflist if f.name == canvas.FONT]
     monkeypatch.setattr(font_manager.fontManager, "ttflist", known)
-    names = ["café Ж λ", "\U00020000 a", "\U00020001 a"]
-    expected = ["café Ж λ", r"\U00020000 a", r"\U00020001 a"]
+    names = ["café Ж λ", "\U00020000 a", "\U00020001\n\x1b"]
+    expected = ["café Ж λ", r"\U00020000 a", r"\U00020001\n\x1b"]
     assert figures.drawn_names(names) == expected
     figures.plot_confusion(np.eye(3, dtype=int), names, tmp_path / "a.png")
+
+
+def test_a_font_that_is_gone_since_matplotlib_listed_it_is_left_out(
+    tmp_path, monkeypatch
+):
+    known = [f for f in font_manager.fontManager.ttflist if f.name == canvas.FONT]
+    gone = font_manager.FontEntry(str(tmp_path / "gone.ttf"), "Gone", weight=400)
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [*known, gone])
+    assert figures.drawn_names(["\U00020002"]) == [r"\U00020002"]
 
 
 def test_an_installed_font_is_used_where_matplotlibs_lacks_a_character(
@@ -154,7 +180,7 @@ def test_a_caption_has_no_boxes(monkeypatch, has_matplotlib):
         monkeypatch.setattr(captions, "find_spec", lambda name: None)
     captions.font.cache_clear()
     captions.has_glyph.cache_clear()
-    expected = "café \\u732b" if has_matplotlib else "caf\\xe9 \\u732b"
-    assert captions.drawable("café 猫") == expected
+    expected = "café \\u732b \\n" if has_matplotlib else "caf\\xe9 \\u732b \\n"
+    assert captions.drawable("café 猫 \n") == expected
     captions.font.cache_clear()
     captions.has_glyph.cache_clear()

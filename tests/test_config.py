@@ -15,6 +15,14 @@ def test_without_arguments_it_is_the_digits_recipe():
     assert parse([]) == DIGITS
 
 
+def test_the_working_folder_of_a_named_data_set_may_be_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    assert Config(".").folder.name == "gone-mobilenet-16ch-seed0"
+    (tmp_path / "gone").rmdir()
+    assert Config("digits").folder.name == "digits-mobilenet-16ch-seed0"
+
+
 def test_another_data_set_starts_from_the_papers_recipe():
     config = parse(["--data", "cifar10"])
     assert config == Config(data="cifar10")

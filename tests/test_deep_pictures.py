@@ -14,37 +14,41 @@ RAMP = np.linspace(0, 255, 32).astype(np.uint16)[None].repeat(32, 0)  # 8 bits
 
 
 def tiff(values: np.ndarray, photometric: int, order: str = "<") -> io.BytesIO:
-    """A TIFF file of 16 bits, not compressed: values (H, W) or planes (3, H, W)."""
+    """A TIFF file of 16 bits, not compressed: values (H, W) or planes (N, H, W)."""
     planes = values[None] if values.ndim == 2 else values
-    count, height, width = planes.shape
-    data = planes.astype(f"{order}u2").tobytes()
-    end = 8 + len(data)  # of the pixels
-    bits, offsets, sizes = end, end + 6, end + 18  # where several values are
-    many = count > 1
-    entries = [
-        (256, 4, 1, width),
-        (257, 4, 1, height),
-        (258, 3, count, bits if many else 16),
-        (259, 3, 1, 1),
-        (262, 3, 1, photometric),
-        (273, 4, count, offsets if many else 8),
-        (277, 3, 1, count),
-        (278, 4, 1, height),
-        (279, 4, count, sizes if many else len(data)),
-        (284, 3, 1, 2 if many else 1),
-    ]
-    plane = len(data) // count
-    tail = struct.pack(f"{order}3H", 16, 16, 16)
-    tail += struct.pack(f"{order}3I", *(8 + i * plane for i in range(3)))
-    tail += struct.pack(f"{order}3I", *(plane,) * 3)
+    stored = [plane.astype(f"{order}u2").tobytes() for plane in planes]
+    return tiff_of(stored, planes.shape[1:], photometric, 16, order)
+
+
+def tiff_of(
+    planes: list[bytes],
+    shape: tuple[int, int],
+    photometric: int,
+    bits: int,
+    order: str = "<",
+    signed: bool = False,
+) -> io.BytesIO:
+    """A TIFF file of these planes, of as many bits a value."""
+    count, (height, width) = len(planes), shape
+    starts = [8 + sum(map(len, planes[:number])) for number in range(count)]
+    tags = {
+        **{256: [width], 257: [height], 258: [bits] * count, 259: [1]},
+        **{262: [photometric], 273: starts, 277: [count], 278: [height]},
+        **{279: [len(plane) for plane in planes], 284: [2 if count > 1 else 1]},
+        **({338: [2]} if count == 2 else {}),  # alpha
+        339: [1 + signed],
+    }
+    pixels = b"".join(planes)
+    directory, lists = struct.pack(f"{order}H", len(tags)), b""
+    for tag, values in tags.items():
+        content = struct.pack(f"{order}{len(values)}I", *values)
+        if len(values) > 1:  # they are where the directory says
+            place = 8 + len(pixels) + len(lists)
+            content, lists = struct.pack(f"{order}I", place), lists + content
+        directory += struct.pack(f"{order}HHI", tag, 4, len(values)) + content
     start = b"II*\0" if order == "<" else b"MM\0*"
-    header = start + struct.pack(f"{order}I", end + len(tail))
-    directory = struct.pack(f"{order}H", len(entries))
-    for tag, kind, number, value in entries:
-        short = kind == 3 and number == 1
-        form = f"{order}HHI{'HH' if short else 'I'}"
-        directory += struct.pack(form, tag, kind, number, *(value, 0)[: 1 + short])
-    return io.BytesIO(header + data + tail + directory + bytes(4))
+    start += struct.pack(f"{order}I", 8 + len(pixels) + len(lists))
+    return io.BytesIO(start + pixels + lists + directory + bytes(4))
 
 
 def grey_of(file: io.BytesIO) -> np.ndarray:
@@ -78,13 +82,34 @@ def test_a_pgm_says_itself_which_value_is_white(most):
         )
 
 
-def test_signed_values_have_no_white(tmp_path):
-    file = tiff(RAMP, 1).getvalue()
-    # The last entry of the directory becomes 339, the format of a sample: 2, signed.
-    place = file.rindex(struct.pack("<HH", 284, 3))
-    signed = struct.pack("<HHIHH", 339, 3, 1, 2, 0)
+@pytest.mark.parametrize("bits", [8, 16])
+def test_signed_values_have_no_white(bits):
+    file = tiff_of([bytes(64 * bits // 8)], (8, 8), 1, bits, signed=True)
     with pytest.raises(UnreadableImageError, match="signed ones.* range is unknown"):
-        read_image(io.BytesIO(file[:place] + signed + file[place + len(signed) :]))
+        read_image(file)
+
+
+def test_of_12_bits_white_is_known(caplog):
+    """Two values in three bytes, as cameras write them."""
+    values = np.array([[0, 4095, 2048, 1365], [16, 1, 4080, 300]])
+    left, right = values.reshape(-1, 2).T
+    packed = np.stack([left >> 4, (left & 15) << 4 | right >> 8, right & 255], -1)
+    stored = [packed.astype(np.uint8).tobytes()]
+    expected = np.round(values * (255 / 4095))
+    np.testing.assert_array_equal(grey_of(tiff_of(stored, (2, 4), 1, 12)), expected)
+    assert not caplog.messages
+    assert read_values(tiff_of(stored, (2, 4), 1, 12)) == (0, 4095)
+    dark = read_image(tiff_of(stored, (2, 4), 1, 12), values=(0, 300))
+    np.testing.assert_array_equal(dark[1, :, 0], [14, 1, 255, 255])
+
+
+def test_planes_that_would_be_mixed_up_are_refused():
+    """Of inks, and of grey and alpha."""
+    with pytest.raises(UnreadableImageError, match="planes of CMYK"):
+        read_image(tiff(np.stack([257 * RAMP] * 4), 5))
+    grey = [RAMP.astype(np.uint8).tobytes()] * 2
+    with pytest.raises(UnreadableImageError, match="planes of LA"):
+        read_image(tiff_of(grey, RAMP.shape, 1, 8))
 
 
 def saved(kind: str, image: Image.Image) -> io.BytesIO:

@@ -231,8 +231,8 @@ def test_the_drawing_has_a_row_for_each_picture_that_can_be_read(
 @pytest.mark.parametrize(
     ("args", "reason"),
     [
-        (["a.png", "--class", "girafe"], "got 'girafe'; did you mean giraffe?"),
-        (["a.png", "--class", "house"], "got 'house'; cat, dog, giraffe"),
+        (["a.png", "--class", "girafe"], "got 'girafe'; did you mean 'giraffe'?"),
+        (["a.png", "--class", "house"], "got 'house'; 'cat', 'dog', 'giraffe'"),
         (["a.png", "-o", "out.jpg"], "a drawing's name must end in .png, got out.jpg"),
         (["a.png", "-o", "no/out.png"], "there is no folder no"),
         (["a.png", "-o", "folder.png"], "cannot write folder.png: Is a directory"),

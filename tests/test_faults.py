@@ -96,7 +96,7 @@ def test_asked_to_stop_it_saves_and_goes_on_later(start, whole, tmp_path, signum
 )
 def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path, steps, times):
     """Before a step on the disk, also while saving and drawing, and after a time; of
-    about 240 steps the slow test takes each."""
+    about 320 steps the slow test takes each, in more than an hour."""
     env = environment(tmp_path / "cache")
     finished = subprocess.run(
         [sys.executable, HERE / "killed_runs.py", tmp_path, str(steps), str(times)],

@@ -1,5 +1,6 @@
 """Hosts that meet, or say in one line why they do not."""
 
+import re
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -96,12 +97,35 @@ def test_what_does_not_greet_is_not_taken_for_a_host(address):
         assert first.result() == "met"
 
 
-@pytest.mark.parametrize("address", ["10.0.0.1", "host:", ":80", "host:x", "a:65536"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "10.0.0.1",
+        "host:",
+        ":80",
+        "host:x",
+        "a:0",
+        "a:65536",
+        "::1:80",
+        "[]:80",
+        "http://a:80",
+    ],
+)
 def test_an_address_without_a_port_is_refused(address):
     with pytest.raises(
-        RunError, match=f"--coordinator must be HOST:PORT, got {address}"
+        RunError, match=f"--coordinator must be HOST:PORT, .* {re.escape(address)}"
     ):
         hosts.connect(Config("x", distributed=True, coordinator=address))
+
+
+@pytest.mark.parametrize("name", ["not a host", "a..b", "x" * 64])
+def test_a_first_host_that_is_not_at_its_address_is_told(address, brief, name):
+    """JAX would wait for minutes."""
+    elsewhere = f"{name}:{address.rpartition(':')[2]}"
+    for count in (1, 2):
+        found = outcome(elsewhere, count, 0)
+        assert f"--coordinator {elsewhere} does not lead to this host" in found
+    assert f"no first host at --coordinator {elsewhere}" in outcome(elsewhere, 2, 1)
 
 
 def test_a_number_beyond_the_hosts_is_refused(address):

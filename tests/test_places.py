@@ -14,9 +14,13 @@ import train.evaluate.__main__
 import train.report.__main__
 from gpwjax import cli
 from gpwjax.compilation import use_compilation_cache
+from gpwjax.export.calibration import read_calibration
+from gpwjax.files import UNFINISHED, write_text
 from gpwjax.places import cache_folder, user_path
 from train.command_line import parse
+from train.config import Config, RunError
 from train.data.__main__ import read_args
+from train.origin import check_run_folder
 
 
 @pytest.fixture
@@ -58,6 +62,43 @@ def test_all_programs_know_home_folders(home):
     assert (options.runs, options.out) == ([home / "r"], home / "o.html")
     _, options, config = read_args(["~/p", "--show=~/s.png", "--data-dir=~/d"])
     assert (options.show, config.data_dir) == (home / "s.png", home / "d")
+
+
+def test_a_home_folder_that_there_is_not_is_one_line(capsys):
+    nobody = "~nobody-at-all/a"
+    for name in ("data", "run-dir", "init", "teacher", "archive", "data-dir"):
+        with pytest.raises(SystemExit):
+            parse(["--data", "x", f"--{name}={nobody}"])
+        assert "no home folder for" in capsys.readouterr().err
+    for args in (["explain", nobody, "b"], ["summary", "mobilenet", "--plot", nobody]):
+        with pytest.raises(SystemExit):
+            cli.parser().parse_args(args)
+        assert f"no home folder for {nobody}\n" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=f"no home folder for {nobody}"):
+        read_calibration(nobody, None)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_named_by_the_file_and_keeps_the_old_one(tmp_path):
+    (tmp_path / "a").write_text("old")
+    unfinished = UNFINISHED.format(name="a", process=os.getpid())
+    (tmp_path / unfinished).symlink_to("/dev/full")
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path / 'a'}'"):
+        write_text(tmp_path / "a", "new")
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "old"
+
+
+def test_names_that_are_no_text_are_escaped_or_refused(tmp_path):
+    """Of folders from other systems; JAX's checkpoints cannot be there."""
+    name = os.fsdecode(b"caf\xe9")
+    write_text(tmp_path / name, name)
+    assert (tmp_path / name).read_text() == r"caf\udce9"
+    config = Config("digits", run_dir=tmp_path / name / "run")
+    with pytest.raises(
+        RunError, match=r"caf\\xe9/run: checkpoints need a path that is"
+    ):
+        check_run_folder(config)
 
 
 def no_home(*_: object) -> None:

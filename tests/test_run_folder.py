@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 from made_runs import DIGITS
 
+from train import loop
 from train.config import RunError
 from train.origin import check_run_folder, make_run_folder
 from train.run_folder import (
@@ -38,6 +39,14 @@ def test_another_configuration_is_refused_naming_each_difference(config):
     with pytest.raises(RunError) as error:
         check_run_folder(other)
     assert "--batch-size was 32, now 8; --shift was 0.1, now 0.2" in str(error.value)
+
+
+def test_a_finished_run_without_its_result_is_one_error(config, monkeypatch):
+    monkeypatch.setattr(loop, "draw_missing", lambda *_: None)
+    make_run_folder(config)
+    (config.folder / "result.json").write_text("{}")
+    with pytest.raises(RunError, match="result.json is damaged: test_accuracy is None"):
+        loop.fit(config, None)
 
 
 def test_a_folder_with_other_things_is_refused(config):

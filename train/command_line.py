@@ -10,6 +10,8 @@ from typing import Annotated, NoReturn, get_type_hints
 import docstring_parser
 import tyro
 
+from gpwjax.places import NoHomeError, user_path
+
 from .config import Augmentation, Config, RunError
 from .presets import default_settings, preset_table, presets
 from .run_folder import has_run, of_seed, read_config, read_place
@@ -85,6 +87,10 @@ def read_first(args: Sequence[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--preset")
     parser.add_argument("--list-presets", action="store_true")
     first, _ = parser.parse_known_args(args)
+    try:
+        user_path(first.data or "")
+    except NoHomeError as error:
+        fail(prog, f"--data: {error}")
     if first.preset is not None and first.preset not in presets():
         fail(prog, unknown_preset(first.preset))
     if None not in (first.preset, first.recipe):

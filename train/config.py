@@ -58,13 +58,15 @@ AutoRange = Annotated[
 ]
 
 # In tyro's own Path, ~ after = would be a folder of that name.
-UserPath = Annotated[
-    Path,
+AnyPath = Annotated[
+    Path | None,
     tyro.constructors.PrimitiveConstructorSpec(
         nargs=1,
         metavar="PATH",
-        instance_from_str=lambda text: user_path(text[0]),
-        is_instance=lambda value: isinstance(value, Path),
+        instance_from_str=lambda text: (
+            None if text[0] == "None" else user_path(text[0])
+        ),
+        is_instance=lambda value: value is None or isinstance(value, Path),
         str_from_instance=lambda value: [str(value)],
     ),
 ]
@@ -131,10 +133,10 @@ class Config:
     cropped_plantdoc, the name of a prepared TFDS set, a folder with one folder of
     images for each class, with or without train/, val/, test/, or a .csv file with the
     columns path and label."""
-    data_dir: UserPath | None = None
+    data_dir: AnyPath = None
     """Where prepared TFDS sets are (default: $TFDS_DATA_DIR or ~/tensorflow_datasets).
     """
-    archive: UserPath | None = None
+    archive: AnyPath = None
     """The data set's official archive, or the folder with its archives, to prepare it
     from (default: downloaded)."""
     archive_digest: tuple[str, ...] = ()
@@ -178,14 +180,14 @@ class Config:
     batch_norm_momentum: float | None = None
     """Decay of the running batch statistics (None: in the recipe own by the number of
     steps, else the paper's, 0.99 in MobileNet)."""
-    init: UserPath | None = None
+    init: AnyPath = None
     """Trained net to begin with: a weights file, a run folder, or a name that gpwjax
     list --trained shows (None: random weights). Its classifier is taken over too where
     the classes are the same."""
     freeze: Names = ()
     """Parts of the net of --init that stay as they are, such as stem,block0: weights
     and batch statistics, which are then used in training too."""
-    teacher: UserPath | None = None
+    teacher: AnyPath = None
     """Trained net, named as that of --init, whose softened answers are learned beside
     the labels; it knows the same classes (None: there is none)."""
     teacher_weight: float = 0.5
@@ -259,11 +261,12 @@ class Config:
     """Of --distributed: how many there are (None: as the cluster says)."""
     host_id: int | None = None
     """Of --distributed: the number of this one, from 0 (None: as the cluster says)."""
-    run_dir: UserPath | None = None
+    run_dir: AnyPath = None
     """Run folder (default: one in runs/ named after the preset, or data and net, and
     the seed)."""
 
     def __post_init__(self) -> None:
+        user_path(self.data)  # raises NoHomeError, a ValueError
         counts = ("image_size", "epochs", "batch_size", "patience")
         for name in (*counts, "cycle_epochs", "seeds"):
             value = getattr(self, name)
@@ -355,7 +358,8 @@ class Config:
         """The run folder; of several seeds, the folder of their run folders."""
         if self.run_dir is not None:
             return self.run_dir
-        data = Path(self.data).absolute().name
+        # The working folder is looked at only for `.`, as it may be gone.
+        data = Path(self.data).name or Path(self.data).absolute().name
         name = self.preset or f"{data}-{self.model}-{self.variant}"
         if self.seeds == 1:
             return Path("runs", f"{name}-seed{self.seed}")

@@ -27,9 +27,7 @@ from .process.stop import Stopped, StopRequest
 from .results import epoch_row, log_epoch, test_and_write
 from .run import Run
 from .run_folder import (
-    RESULT,
     is_finished,
-    read_json,
     read_metrics,
     write_metrics,
 )
@@ -62,7 +60,9 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
             check_origin(folder, load_dataset(config))
         log.info("the run in %s is finished", folder)
         draw_missing(folder, partial(load_dataset, config))
-        return read_json(folder / RESULT)
+        from .report.runs import read_result  # takes a second, as below
+
+        return read_result(folder)
     run = start(config)
     if is_first():
         make_run_folder(run.config)

@@ -18,6 +18,7 @@ from gpwjax.files import remove_unfinished, write_text
 
 from .config import NAMES, Config, RunError, flatten
 from .data import Dataset
+from .data.names import printable
 from .process.commit import commit_of
 from .process.hosts import is_first
 from .process.locks import LOCK, FolderInUseError, exclusive
@@ -47,6 +48,12 @@ def check_run_folder(config: Config) -> Config:
       RunError: it holds a run of another configuration, or something else.
     """
     folder = config.folder
+    path = str(folder.absolute())
+    if path != (shown := printable(path)):
+        raise RunError(
+            f"run folder {shown}: checkpoints need a path that is UTF-8; name another "
+            "folder with --run-dir"
+        )
     try:
         if has_run(folder):
             old = read_json(folder / CONFIG)

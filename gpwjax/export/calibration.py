@@ -10,6 +10,7 @@ from gpwjax import training
 from gpwjax.inference import Classifier, fit, stored_size, value_range
 from gpwjax.picture_files import find_pictures
 from gpwjax.pictures import UnreadableImageError, read_image
+from gpwjax.places import user_path
 
 LEAST, MOST = 16, 1000  # pictures that are looked at
 
@@ -37,11 +38,12 @@ def read_calibration(place: str | Path, classifier: Classifier) -> Calibration:
       classifier: the net that they are for.
 
     Raises:
-      ValueError: there are too few pictures, or no such folder or data set.
+      ValueError: there are too few pictures, or no such folder or data set, or home
+        folder.
       OSError: a folder cannot be listed.
       NoTrainingError: what reads data sets by name is not installed.
     """
-    path = Path(place).expanduser()
+    path = user_path(place)
     found = from_folder if path.exists() else from_data_set
     calibration = found(path, classifier)
     if len(calibration.images) < LEAST:

@@ -152,5 +152,6 @@ def run_onnx(
 ) -> np.ndarray:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    content = file.read_bytes()  # since the file's name may be no text
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return session.run([output], {"images": images})[0]

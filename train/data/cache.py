@@ -105,24 +105,23 @@ def read_arrays(source: Source, size: int, folder: Path) -> Arrays:
     """The array files of a source.
 
     Raises:
-      DamagedCacheError: one is missing, cut or of another shape: the power failed
+      DamagedCacheError: one is missing, cut or holds something else: the power failed
         before the disk had it, or somebody removed it.
     """
+    images, labels = folder / "images.npy", folder / "labels.npy"
     try:
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        arrays = Arrays(
-            images=np.load(folder / "images.npy", mmap_mode="r"),
-            labels=np.load(folder / "labels.npy"),
-            skipped=[(file, reason) for file, reason in about["skipped"]],
-        )
-    # NumPy raises EOFError for an empty file and ValueError for a cut one.
-    except (FileNotFoundError, EOFError, ValueError, KeyError, TypeError) as error:
+        skipped = [(file, reason) for file, reason in about["skipped"]]
+        warnings = [str(text) for text in about.get("warnings", ())]
+        arrays = Arrays(np.load(images, mmap_mode="r"), np.load(labels), skipped)
+        forms = [(a.dtype.name, *a.shape) for a in (arrays.images, arrays.labels)]
+    except Exception as error:  # NumPy raises many kinds
         raise DamagedCacheError(f"is damaged ({error})") from error
-    if arrays.images.shape != (source.count, size, size, 3):
-        raise DamagedCacheError(f"holds images of {arrays.images.shape}")
-    if arrays.labels.shape != (source.count,):
-        raise DamagedCacheError(f"holds labels of {arrays.labels.shape}")
-    for warning in about.get("warnings", ()):
+    if forms != [("uint8", source.count, size, size, 3), ("int32", source.count)]:
+        raise DamagedCacheError(f"is damaged (it holds arrays of {forms})")
+    if not np.isin(arrays.labels, range(-1, len(source.classes))).all():
+        raise DamagedCacheError("is damaged (it holds labels of no class)")
+    for warning in warnings:
         log.warning(warning)
     return arrays
 

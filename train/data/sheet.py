@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from gpwjax import captions
+from gpwjax.files import replacing
 
 from ..augment import as_input, augment
 from ..config import Config
@@ -27,7 +28,9 @@ def write_sheet(dataset: Dataset, config: Config, file: Path) -> None:
       OSError: the file cannot be written.
       ValueError: no picture format has the file's ending.
     """
-    draw_sheet(dataset, config).save(file)
+    with replacing(file) as unfinished:
+        kind = Image.registered_extensions()[file.suffix.lower()]
+        draw_sheet(dataset, config).save(unfinished, kind)
 
 
 def draw_sheet(dataset: Dataset, config: Config) -> Image.Image:

@@ -27,7 +27,7 @@ def meet(coordinator: str, hosts: int, host_id: int) -> None:
             f"--host-id must be from 0 to below the {hosts} --hosts, got {host_id}"
         )
     if host_id == 0:
-        receive(port, hosts)
+        receive(name, port, hosts)
     else:
         come(name, port, hosts, host_id)
 
@@ -35,17 +35,24 @@ def meet(coordinator: str, hosts: int, host_id: int) -> None:
 def parse(coordinator: str) -> tuple[str, int]:
     """Host and port of an address. Raises RunError where it is none."""
     name, _, port = coordinator.rpartition(":")
-    if not name or not port.isascii() or not port.isdigit() or int(port) >= 2**16:
-        raise RunError(f"--coordinator must be HOST:PORT, got {coordinator}")
-    return name.strip("[]"), int(port)
+    number = int(port) if port.isascii() and port.isdigit() else 0
+    inner = name[1:-1] if name[:1] + name[-1:] == "[]" else name
+    # At port 0 nobody would find it.
+    if not inner or ":" in inner and inner == name or not 0 < number < 2**16:
+        raise RunError(
+            "--coordinator must be HOST:PORT, an IPv6 address in brackets, got "
+            f"{coordinator}"
+        )
+    return inner, number
 
 
-def receive(port: int, hosts: int) -> None:
+def receive(name: str, port: int, hosts: int) -> None:
     """What the first host does: it waits for the others, and tells each what came."""
     end = time.monotonic() + SECONDS
     guests: dict[int, socket.socket] = {}
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(listening(port))
+        check_leads_here(name, port)
         try:
             while len(guests) < hosts - 1:
                 server.settimeout(max(0.01, end - time.monotonic()))
@@ -74,6 +81,23 @@ def listening(port: int) -> socket.socket:
         raise RunError(
             f"--coordinator: port {port} of this host cannot be used: {error.strerror}"
         ) from error
+
+
+def check_leads_here(name: str, port: int) -> None:
+    """Raises RunError where the first host cannot reach itself as the others would:
+    JAX would wait for minutes, and end the process."""
+    try:
+        socket.create_connection((name, port), timeout=5).close()
+    except (OSError, UnicodeError) as error:
+        raise RunError(
+            f"--coordinator {name}:{port} does not lead to this host, which is the "
+            f"first one: {reason_of(error)}"
+        ) from error
+
+
+def reason_of(error: OSError | UnicodeError) -> str:
+    """In one line. Of a UnicodeError: a part of the name is empty or too long."""
+    return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
 def welcome(guest: socket.socket, guests: dict[int, socket.socket], hosts: int) -> None:
@@ -121,11 +145,11 @@ def connected(name: str, port: int) -> Iterator[socket.socket]:
         try:
             connection = socket.create_connection((name, port), timeout=5)
             break
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             if time.monotonic() > end:
                 raise RunError(
                     f"no first host at --coordinator {name}:{port} in {SECONDS} s: "
-                    f"{error.strerror or error}"
+                    f"{reason_of(error)}"
                 ) from error
             time.sleep(0.2)
     with connection:
