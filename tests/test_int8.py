@@ -106,6 +106,22 @@ def test_the_file_takes_and_gives_what_that_of_float32_does(shallow, tmp_path):
     assert after == pytest.approx(right.mean())
 
 
+@one_net
+def test_products_of_a_processor_without_vnni_are_not_cut_off(shallow, tmp_path):
+    """It adds two products of 8 bits in 16 bits."""
+    classifier, file = classifier_of(shallow), tmp_path / "net.onnx"
+    int8.export_int8(classifier, file, calibration(classifier), force=True)
+    graph = onnx.load(file).graph
+    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in graph.initializer}
+    makers = {node.output[0]: node for node in graph.node}
+    layers = [node for node in graph.node if node.op_type == "Conv"]
+    in_int8 = [n for n in layers if makers[n.input[0]].op_type == "DequantizeLinear"]
+    assert in_int8
+    for layer in in_int8:
+        kernel = arrays[makers[layer.input[1]].input[0]].astype(int)
+        assert 2 * 255 * np.abs(kernel).max() < 2**15
+
+
 @some_nets
 def test_a_compact_file_computes_the_same_bits(shallow, tmp_path):
     classifier = classifier_of(shallow)
