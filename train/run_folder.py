@@ -71,19 +71,18 @@ def read_config(folder: Path) -> Config:
     """
     file = folder / CONFIG
     settings = read_json(file)
+    for name in ("data", "model"):
+        if not isinstance(settings.get(name, ""), str):
+            raise RunError(f"{file} holds no settings of a run: {name} is no text")
     try:
         changes = Augmentation(**settings.pop("augmentation", {}))
         freeze = tuple(settings.pop("freeze", ()))
         for name in ("init", "teacher"):
             path = settings.get(name)
             settings[name] = path and Path(path)
-        config = Config(**settings, augmentation=changes, freeze=freeze)
+        return Config(**settings, augmentation=changes, freeze=freeze)
     except (TypeError, ValueError) as error:
         raise RunError(f"{file} holds no settings of a run: {error}") from error
-    for name in ("data", "model"):
-        if not isinstance(getattr(config, name), str):
-            raise RunError(f"{file} holds no settings of a run: {name} is no text")
-    return config
 
 
 def read_origin(folder: Path) -> dict[str, Any]:
