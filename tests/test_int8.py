@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from made_nets import GROUPED
 from PIL import Image
 
 import gpwjax
+from gpwjax import mobilenet_v3
 from gpwjax.cli import main
 from gpwjax.export import web
 from gpwjax.export.calibration import (
@@ -120,6 +122,18 @@ def test_products_of_a_processor_without_vnni_are_not_cut_off(shallow, tmp_path)
     for layer in in_int8:
         kernel = arrays[makers[layer.input[1]].input[0]].astype(int)
         assert 2 * 255 * np.abs(kernel).max() < 2**15
+
+
+def test_a_layer_in_float32_may_have_the_bias_of_one_in_int8(tmp_path):
+    """As in a net with its first weights, whose biases are all 0 and stored once."""
+    squeezed = mobilenet_v3.Stage(16, 3, 1, True, jax.nn.relu, (2, 2))
+    model = mobilenet_v3.MobileNetV3Large(10, 16, small_images=True, stages=[squeezed])
+    variables = model.init(jax.random.key(0), np.zeros((1, SIZE, SIZE, 3)), train=False)
+    about = {"classes": CLASSES, "image_size": SIZE, "model": {"name": "net"}}
+    classifier = gpwjax.Classifier(model, jax.device_get(variables), about)
+    used = Calibration(pictures(), np.full(LEAST, -1))
+    found = int8.export_int8(classifier, tmp_path / "net.onnx", used, force=True)
+    assert found.difference < 0.1
 
 
 @some_nets

@@ -20,8 +20,8 @@ log = logging.getLogger(__package__)
 
 def main(args: Sequence[str] | None = None, prog: str = "python -m train") -> int:
     """Runs the program; the exit status."""
-    keep_memory()
     config = parse_run(sys.argv[1:] if args is None else args, prog)
+    keep_memory()
     start_logging()
     stop = StopRequest()
     try:

@@ -48,7 +48,8 @@ def derive_bias_scales(graph: onnx.GraphProto) -> None:
         if node.op_type != "Conv" or len(node.input) < 3:
             continue
         x, kernel, bias = (makers.get(name) for name in node.input)
-        if bias is None or bias.op_type != "DequantizeLinear":
+        # A layer in float32 may share its bias with one in int8, as all that are 0.
+        if not all(m and m.op_type == "DequantizeLinear" for m in (x, kernel, bias)):
             continue
         scale = f"{bias.input[0]}_derived_scale"
         added.append(helper.make_node("Mul", [x.input[1], kernel.input[1]], [scale]))

@@ -19,8 +19,8 @@ def main(
     args: Sequence[str] | None = None, prog: str = "python -m train.evaluate"
 ) -> int:
     """Runs the program; the exit status."""
-    keep_memory()
     options = read_args(sys.argv[1:] if args is None else args, prog)
+    keep_memory()
     start_logging()
     try:
         # Imported here, since JAX and all that it needs take seconds.
