@@ -137,7 +137,7 @@ def table(name: str, uses: Uses) -> list[str]:
 
 def draw(cases: dict[str, Uses], file: Path) -> None:
     """A row for each case, a column for each use, a bar for each net."""
-    figure = Figure(figsize=(13, 1 + 2.1 * len(cases)), layout="constrained")
+    figure = Figure(figsize=(13, 1 + 2.3 * len(cases)), layout="constrained")
     rows = figure.subplots(len(cases), 3, squeeze=False)
     for (case, uses), row in zip(cases.items(), rows, strict=True):
         for (use, times), axes in zip(uses.items(), row, strict=True):
@@ -148,7 +148,8 @@ def draw(cases: dict[str, Uses], file: Path) -> None:
             axes.set(xscale="log", xlim=(min(medians) / 2, max(medians) * 3))
             axes.set_xticks([], minor=True)
             axes.set_xticks([])  # the bars have their numbers
-            axes.set_title(f"{case}\n{use}", fontsize="small")
+            title = f"{case}, {use}".replace(", ", "\n")
+            axes.set_title(title, fontsize="small")
             axes.invert_yaxis()
     figure.supxlabel("milliseconds, median")
     figure.savefig(file, dpi=100)
