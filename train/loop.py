@@ -26,11 +26,7 @@ from .process.progress import progress_bar
 from .process.stop import Stopped, StopRequest
 from .results import epoch_row, log_epoch, test_and_write
 from .run import Run
-from .run_folder import (
-    is_finished,
-    read_metrics,
-    write_metrics,
-)
+from .run_folder import is_finished, read_metrics, write_metrics
 from .start import expected_state, log_dataset, start, start_state
 from .step import Metrics, TrainState, add_answers, eval_step, train_step
 from .tensorboard import Events

@@ -26,7 +26,7 @@ def write_sheet(dataset: Dataset, config: Config, file: Path) -> None:
 
     Raises:
       OSError: the file cannot be written.
-      ValueError: no picture format has the file's ending.
+      KeyError: no picture format has the file's ending.
     """
     with replacing(file) as unfinished:
         kind = Image.registered_extensions()[file.suffix.lower()]
