@@ -13,14 +13,12 @@ import argparse
 import json
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.record import add
-from train.config import RunError
+from benchmarks.runs import figures_of_run
 
 SPLITS = ("train", "test")
 FIGURES = ("test_accuracy", "balanced_accuracy", "test_images", "best_epoch", "seconds")
@@ -73,13 +71,9 @@ def draw_classes(folder: Path, work: Path, count: int | None, draw: int) -> Path
 
 def train(data: Path, run: Path, seed: int, arguments: list[str]) -> dict[str, Any]:
     """The figures of a run that it makes."""
-    paths = ["--data", str(data), "--run-dir", str(run), "--seed", str(seed)]
-    command = [sys.executable, "-m", "train", *paths, *arguments]
-    if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
-        raise RunError(f"the run failed: {' '.join(command)}")
-    result = json.loads((run / "result.json").read_text())
+    arguments = ["--data", data, "--seed", seed, *arguments]
+    figures = figures_of_run(run, *arguments, names=FIGURES)
     settings = json.loads((run / "config.json").read_text())
-    figures = {name: result[name] for name in FIGURES}
     return figures | {"epochs": settings["epochs"], "recipe": settings["recipe"]}
 
 

@@ -15,10 +15,6 @@ machine, in turns in one process: milliseconds and temporary memory.
 """
 
 import argparse
-import json
-import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import product
@@ -26,23 +22,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
-from PIL import Image
 
 import gpwjax
 from benchmarks.programs import CHANNELS, CLASSES, example_batch, train_program
-from benchmarks.record import commit, latest, record
+from benchmarks.record import latest, record
+from benchmarks.runs import accuracy_cell, cifar10_pictures, figures_of_run
 from benchmarks.timing import interleaved
 from gpwjax.compilation import use_compilation_cache
 from gpwjax.memory import keep_memory
 from gpwjax.schemes import SCHEMES
-from train.config import Config, RunError
-from train.data import load_dataset
 
 SMALL = ("efficientnet_b0", "densenet_bc_l100")  # measured at 32 pixels
 FOR_32_PIXELS = ("densenet_bc_l100", "convmixer")
 SEEDS = 3
-PICTURES = 5_000  # of CIFAR-10's training images
 # `any` has the parameters of `divisible` at 16 channels, where all its groups are even,
 # and 4% less at 15, where few are; `parallel` has 10% more at any width from 9 to 16.
 MOBILENETS = (("divisible", 16), ("any", 16), ("parallel", 16), ("any", 15))
@@ -50,7 +42,6 @@ ARGUMENTS = {
     "digits": ["--data", "digits", "--epochs", "16"],
     "cifar10": ["--image-size", "64", "--no-small-images", "--epochs", "10"],
 }
-FIGURES = ("test_accuracy", "val_accuracy", "params", "macs", "seconds")
 
 
 class Training(NamedTuple):
@@ -122,41 +113,10 @@ def train(training: Training, options: argparse.Namespace) -> dict[str, Any]:
     """The figures of a run that it makes."""
     arguments = list(ARGUMENTS[training.data])
     if training.data == "cifar10":
-        arguments += ["--data", str(pictures(options.work, options.data_dir))]
+        arguments += ["--data", cifar10_pictures(options.work, options.data_dir)]
+    arguments += ["--scheme", training.scheme, "--min-channels", training.channels]
     with tempfile.TemporaryDirectory(dir=options.work) as folder:
-        settings = {
-            "scheme": training.scheme,
-            "min-channels": training.channels,
-            "seed": training.seed,
-            "run-dir": Path(folder, "run"),
-        }
-        for name, value in settings.items():
-            arguments += [f"--{name}", str(value)]
-        command = [sys.executable, "-m", "train", *arguments]
-        if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
-            raise RunError(f"the run failed: {' '.join(command)}")
-        result = json.loads(Path(folder, "run", "result.json").read_text())
-    return {name: result[name] for name in FIGURES} | {"commit": commit()}
-
-
-def pictures(work: Path, data_dir: Path | None) -> Path:
-    """An image folder: the first training images of each class of CIFAR-10, as many of
-    each, and all test images."""
-    folder = work / "cifar10"
-    if folder.is_dir():
-        return folder
-    data = load_dataset(Config("cifar10", data_dir=data_dir, image_size=32))
-    labels, unfinished = np.asarray(data.labels), work / "unfinished"
-    each = PICTURES // len(data.classes)
-    train = np.sort(np.concatenate([data.train, data.val]))
-    first = [train[labels[train] == c][:each] for c in range(len(data.classes))]
-    for split, numbers in (("train", np.concatenate(first)), ("test", data.test)):
-        for number in numbers:
-            place = unfinished / split / data.classes[labels[number]]
-            place.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(data.images[number]).save(place / f"{number:05}.png")
-    unfinished.rename(folder)
-    return folder
+        return figures_of_run(Path(folder, "run"), *arguments, "--seed", training.seed)
 
 
 def run_table(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
@@ -172,13 +132,6 @@ def run_table(runs: dict[str, dict[str, Any]]) -> Iterator[str]:
             cells.append(accuracy_cell([run["test_accuracy"] for run in made]))
         scheme, channels = net
         yield f"| `{scheme}` {channels}ch | {params} | {' | '.join(cells)} |"
-
-
-def accuracy_cell(accuracies: list[float]) -> str:
-    if not accuracies:
-        return "not run"
-    mean, low, high = statistics.mean(accuracies), min(accuracies), max(accuracies)
-    return f"{mean:.2%} ({low:.2%} to {high:.2%}, {len(accuracies)} seeds)"
 
 
 def measure_steps(options: argparse.Namespace) -> None:
