@@ -5,8 +5,8 @@ import os
 import sys
 
 # Parameters of glibc's mallopt (malloc.h).
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-MOST = 2**31 - 1  # that mallopt takes
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+FOR_SMALL_BLOCKS = 2**30
 
 
 def keep_memory() -> None:
@@ -15,10 +15,11 @@ def keep_memory() -> None:
 
     XLA:CPU asks for the memory of a step anew in each step, and glibc would have the
     kernel hand it out page by page, which takes longer than many a step. After the call
-    freed memory stays in its heap, but for blocks of more than a sixteenth of the
-    machine's memory (or 2 GiB), which go back to the kernel: a small block where such a
-    one was keeps it from being used again, so that up to six of them (seen with
-    DenseNet) would be there at a time.
+    freed memory stays in its heap.
+
+    Small blocks get a free GiB at its start, of which only what is used is resident:
+    they would be cut from a large block that is free between two steps, and the next
+    step would need another one.
 
     JAX computes in the calling thread then, and no longer beside it. The main thread's
     heap is the only one without a bound. XLA's own threads keep theirs, for what they
@@ -30,14 +31,17 @@ def keep_memory() -> None:
     """
     if sys.platform != "linux" or "GLIBC_TUNABLES" in os.environ:
         return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # musl has none
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):  # musl has none
         return
     # Imported here, since JAX takes a second and not every program computes.
     import jax
 
     jax.config.update("jax_cpu_enable_async_dispatch", False)
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    mallopt(M_MMAP_THRESHOLD, min(memory // 16, MOST))
-    mallopt(M_TRIM_THRESHOLD, -1)  # never
-    mallopt(M_TOP_PAD, 2**26)
+    libc.mallopt(M_MMAP_MAX, 0)  # nor do large blocks go back by themselves
+    libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
+    libc.mallopt(M_TOP_PAD, 2**26)
+    libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+    free = libc.malloc(ctypes.c_size_t(FOR_SMALL_BLOCKS))
+    libc.malloc(2**20)  # keeps it from becoming a part of what is behind it
+    libc.free(free)
