@@ -59,14 +59,16 @@ def fit(config: Config, stop: StopRequest) -> dict[str, Any]:
         from .report.runs import read_result  # takes a second, as below
 
         return read_result(folder)
-    run = start(config)
-    if is_first():
-        make_run_folder(run.config)
-    with locked(folder), jax.default_matmul_precision(config.matmul_precision):
-        with first_host_first("check the run folder"):
-            check_origin(folder, run.dataset, run.teacher)
-        log_dataset(run)
-        return train_and_test(run, stop)
+    # Around the start too, so that what it traces needs not be traced again.
+    with jax.default_matmul_precision(config.matmul_precision):
+        run = start(config)
+        if is_first():
+            make_run_folder(run.config)
+        with locked(folder):
+            with first_host_first("check the run folder"):
+                check_origin(folder, run.dataset, run.teacher)
+            log_dataset(run)
+            return train_and_test(run, stop)
 
 
 def draw_missing(folder: Path, load: Callable[[], Dataset]) -> None:

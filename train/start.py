@@ -1,6 +1,7 @@
 """How a run starts: its data set and net, and its first state or the latest one."""
 
 import logging
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -149,12 +150,13 @@ def expected_state(
 ) -> TrainState:
     """Shapes, dtypes and placements of a state."""
     whole, _ = placements()
-    shapes = first_state(config, model, optimizer).eval_shape(jax.random.key(0))
+    shapes = first_state(config, model, optimizer).eval_shape(jax.random.key(0), None)
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes
     )
 
 
+@lru_cache(maxsize=1)  # so that it is traced once
 def first_state(
     config: Config, model: nn.Module, optimizer: optax.GradientTransformation
 ) -> jax.stages.Wrapped:
