@@ -1,6 +1,7 @@
 """What a small net learns from a large one beside the labels.
 
-    python -m benchmarks.teacher [RUN ...] --work FOLDER --data-dir path/to/tfds
+    python -m benchmarks.teacher --work FOLDER --data-dir path/to/tfds
+        [--runs RUN ...]
 
 Trains a dense MobileNet on 5,000 images of CIFAR-10, and three seeds of its 16ch form
 with and without it as `--teacher`, by `python -m train`: all the runs that the results
@@ -28,7 +29,7 @@ RUNS = (TEACHER, *ALONE, *TAUGHT)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("runs", nargs="*", metavar="RUN", help=", ".join(RUNS))
+    parser.add_argument("--runs", nargs="+", choices=RUNS)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()

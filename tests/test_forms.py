@@ -91,9 +91,13 @@ def test_on_a_cpu_what_is_around_a_depthwise_layer_runs_over_rows():
         return (relu6(y) ** 2).sum()
 
     program = jax.jit(jax.grad(loss)).lower(normal(0, 12, 147)).compile().as_text()
-    fusions = re.findall(r"= f32\[([\d,]*)\]\S* fusion\(", entry_of(program))
+    entry = entry_of(program)
+    fusions = re.findall(r"= f32\[([\d,]*)\]\S* fusion\(", entry)
     assert "12,147" in fusions
     assert "12,3,7,7" not in fusions
+    # Shifted products, forward and backward, are in branches and in nothing else.
+    assert entry.count(" conditional(") == 2
+    assert "12,3,9,9" not in entry
 
 
 def entry_of(program: str) -> str:
