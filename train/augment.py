@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from gpwjax.nearest import nearest_pixel
-from gpwjax.ops.platforms import operation_of
+from gpwjax.ops.platforms import operation_of, unfused
 
 from .config import Augmentation
 
@@ -43,7 +43,10 @@ def augment(
         return as_input(images, image_size)
     keys = jax.random.split(key, len(images))
     change = partial(random_change, settings=settings, image_size=image_size)
-    return jax.vmap(change)(to_floats(images), keys)
+    # XLA:CPU would compute it inside of the loops of the net's first layer.
+    return unfused(
+        lambda keys, images: jax.vmap(change)(images, keys), keys, to_floats(images)
+    )
 
 
 def as_input(images: jax.Array, image_size: int) -> jax.Array:
