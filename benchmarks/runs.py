@@ -68,5 +68,7 @@ def accuracy_cell(accuracies: list[float]) -> str:
     """Mean and range over the seeds."""
     if not accuracies:
         return "not run"
+    if len(accuracies) == 1:
+        return f"{accuracies[0]:.2%} (1 seed)"
     mean, low, high = statistics.mean(accuracies), min(accuracies), max(accuracies)
     return f"{mean:.2%} ({low:.2%} to {high:.2%}, {len(accuracies)} seeds)"
