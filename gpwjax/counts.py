@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from gpwjax.ops.platforms import form
+
 
 @dataclasses.dataclass(frozen=True)
 class LayerCount:
@@ -76,7 +78,8 @@ def count(
         return output
 
     images = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
-    with nn.intercept_methods(record):
+    # Of all forms of an operation one is traced, for their shapes are the same.
+    with nn.intercept_methods(record), form("default"):
         jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
     rows = tuple(layers.values())
     return Counts(

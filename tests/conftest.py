@@ -1,6 +1,7 @@
 """Settings and fixtures that all tests share."""
 
 import os
+import tempfile
 
 # Read when jax starts: two devices on a CPU, for the tests of several devices; and
 # machine code that is quick to compile, since most of the tests' time is compilation.
@@ -8,6 +9,10 @@ os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
 )
+# One cache of compiled programs for all tests and the processes that they start.
+CACHE = tempfile.TemporaryDirectory(prefix="gpwjax-tests-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import contextlib  # noqa: E402
 import gc  # noqa: E402

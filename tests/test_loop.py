@@ -33,19 +33,19 @@ from train.step import train_step
 ROOT = Path(__file__).parents[1]
 
 
+pytestmark = pytest.mark.usefixtures("tiny_runs")
+
+
 @pytest.fixture
-def config(tmp_path, monkeypatch):
+def config(tmp_path):
     """A run of two epochs of a small net."""
-    monkeypatch.setitem(MODELS, "tiny", Tiny)
     return dataclasses.replace(
         DIGITS, run_dir=tmp_path / "run", model="tiny", epochs=2, batch_size=64
     )
 
 
 @pytest.fixture
-def stop(monkeypatch):
-    """Signals stay as pytest has them."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
+def stop():
     return StopRequest()
 
 

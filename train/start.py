@@ -10,6 +10,7 @@ import optax
 from flax import linen as nn
 
 import gpwjax
+from gpwjax.ops.platforms import form
 
 from .batches import placements
 from .checkpoints import Checkpoints
@@ -167,7 +168,8 @@ def first_state(
     size = config.image_size
 
     def init(key: jax.Array, taken: dict[str, Any] | None = None) -> TrainState:
-        drawn = model.init(key, jnp.zeros((1, size, size, 3)), train=False)
+        with form("default"):  # one of all is traced: no answer of the net is used
+            drawn = model.init(key, jnp.zeros((1, size, size, 3)), train=False)
         trained, frozen = split(merged(drawn, taken or {}), config.freeze)
         state = TrainState.create(
             apply_fn=model.apply,

@@ -3,6 +3,10 @@
 Alpaydin and Kaynak: Optical Recognition of Handwritten Digits, UCI, 1998, test set.
 """
 
+import gzip
+from importlib.util import find_spec
+from pathlib import Path
+
 import numpy as np
 
 from gpwjax.deep_pictures import FULL_RANGE, Range
@@ -13,9 +17,7 @@ from .splits import POOL, stratified_split
 
 def source() -> Source:
     """The digits as grey images in RGB, split 70/10/20 in the same way always."""
-    from sklearn.datasets import load_digits
-
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = pixels_and_labels()
     # Stored as 0 to 16.
     pixels = np.round(pixels * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
     parts = stratified_split(labels, POOL, seed=0)
@@ -34,3 +36,14 @@ def source() -> Source:
         size=8,
         read=read,
     )
+
+
+def pixels_and_labels() -> tuple[np.ndarray, np.ndarray]:
+    """Images as rows of 64 pixels from 0 to 16, and their digits.
+
+    From the package's file: to import scikit-learn takes seconds.
+    """
+    package = Path(find_spec("sklearn").origin).parent
+    with gzip.open(package / "datasets" / "data" / "digits.csv.gz") as file:
+        table = np.loadtxt(file, delimiter=",")
+    return table[:, :-1], table[:, -1].astype(int)
