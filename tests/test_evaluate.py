@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from made_nets import Tiny
 from made_runs import DIGITS
 from PIL import Image
 
@@ -23,7 +21,6 @@ import gpwjax
 import train.evaluate.__main__
 import train.evaluate.picture
 import train.evaluate.program
-from gpwjax.models import MODELS
 from train.config import Config
 from train.data import Dataset, load_dataset
 from train.evaluate.program import data_config
@@ -42,25 +39,17 @@ CIFAR10 = [
 ]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def tiny_and_cache(tmp_path_factory) -> Iterator[None]:
-    """The tiny net as one of `create_model`, and a cache for the tests of this file."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny", Tiny)
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
+pytestmark = pytest.mark.usefixtures("tiny_runs")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tiny_runs, tmp_path_factory) -> Path:
     """The folder of a finished run."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     config = dataclasses.replace(
         DIGITS, run_dir=folder, model="tiny", epochs=2, batch_size=64
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
-        fit(config, StopRequest())
+    fit(config, StopRequest())
     return folder
 
 
@@ -139,7 +128,6 @@ def on_a_folder(tmp_path, monkeypatch) -> Path:
     pictures = rng.integers(0, 256, (2, 20, 8, 8, 3), np.uint8)
     write_images(tmp_path / "pets", dict(zip(("cat", "dog"), pictures, strict=True)))
     config = Config("pets", run_dir=Path("run"), model="tiny", image_size=8, epochs=1)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
     fit(dataclasses.replace(config, batch_size=8), StopRequest())
     return tmp_path
 

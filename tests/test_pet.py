@@ -1,19 +1,16 @@
 """Oxford-IIIT Pet, from made archives in the official layout."""
 
 import io
-import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from made_nets import Tiny
 from made_sets import draw, encode, pack, prepare_made
 from PIL import Image
 
 import gpwjax
-from gpwjax.models import MODELS
 from train.config import Config, RunError
 from train.data import load_dataset
 from train.data.published.pet import BREEDS, OxfordIiitPet
@@ -296,10 +293,8 @@ def test_images_in_the_cache_have_bars(tmp_path, size, resize, step):
     assert stored == {(image, i // 6) for i, image in enumerate(shrunk)}
 
 
-def test_a_trained_net_sees_pictures_as_in_its_training(tmp_path, monkeypatch):
+def test_a_trained_net_sees_pictures_as_in_its_training(tiny_runs, tmp_path):
     """What pads and shrinks them is in the weights file."""
-    monkeypatch.setitem(MODELS, "tiny", Tiny)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
     prepare_seven_of_each(tmp_path)
     config = Config(
         NAME,

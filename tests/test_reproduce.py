@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from made_nets import Tiny
 from made_runs import DIGITS
 
 import train.loop
 from benchmarks import accuracy, reproduce, trial
-from gpwjax.models import MODELS
 from train.config import Config
 from train.presets import presets
 from train.process.stop import Stopped, StopRequest
@@ -27,18 +25,13 @@ ROW = "digits-tiny"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def made_row(tmp_path_factory) -> Iterator[None]:
+def made_row(tiny_runs, tmp_path_factory) -> Iterator[None]:
     """A row that takes no time: 3 epochs of 6 steps of the tiny net, on digits."""
     config = dataclasses.replace(
         DIGITS, preset=ROW, model="tiny", epochs=3, batch_size=200, cycle_epochs=3
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(MODELS, "tiny", Tiny)
         patch.setitem(presets(), ROW, config)
-        patch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
-        cache = tmp_path_factory.mktemp("cache")
-        patch.setenv("XDG_CACHE_HOME", str(cache))
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(cache / "xla"))
         patch.setattr(reproduce, "update", lambda work: None)  # has its own test
         yield
 

@@ -2,19 +2,16 @@
 
 import logging
 import shutil
-import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from made_nets import Tiny
 from PIL import Image
 
 import gpwjax
 import train.evaluate.__main__
 from gpwjax.cli import main
-from gpwjax.models import MODELS
 from train.config import Config, RunError
 from train.data import load_dataset
 from train.loop import fit
@@ -91,9 +88,9 @@ def test_what_is_no_range_is_refused(text):
         Config("digits", range_16_bit=text)
 
 
-def test_a_trained_net_sees_pictures_as_in_training(cells, monkeypatch, capsys):
-    monkeypatch.setitem(MODELS, "tiny", Tiny)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
+def test_a_trained_net_sees_pictures_as_in_training(
+    tiny_runs, cells, monkeypatch, capsys
+):
     config = config_of(cells, range_16_bit=None)
     result = fit(config, StopRequest())
     net = gpwjax.load(config.run_dir / "model.safetensors")

@@ -62,12 +62,18 @@ def batch_of(dataset: Dataset, indices: np.ndarray) -> Batch:
 
 def spread_rows(array: np.ndarray, rows: np.ndarray) -> jax.Array:
     """These rows of an array, spread over the devices of all hosts, each of which reads
-    only what its own devices get."""
+    only what its own devices get.
+
+    On a CPU they are there when it returns. Else a step that comes before the copy is
+    done would be computed by another thread, as would all after it, whose memory
+    `keep_memory` does not keep.
+    """
     _, spread = placements()
     shape = len(rows), *array.shape[1:]
-    return jax.make_array_from_callback(
+    placed = jax.make_array_from_callback(
         shape, spread, lambda part: array[rows[part[0]]]
     )
+    return placed.block_until_ready() if jax.default_backend() == "cpu" else placed
 
 
 def few_ahead(results: Iterable[Result]) -> Iterator[Result]:
