@@ -21,8 +21,10 @@ def keep_memory() -> None:
     they would be cut from a large block that is free between two steps, and the next
     step would need another one.
 
-    JAX computes in the calling thread then, and no longer beside it. The main thread's
-    heap is the only one without a bound. XLA's own threads keep theirs, for what they
+    JAX computes in the calling thread then, and no longer beside it, if all arguments
+    are there: wait for those that are still being copied (`jax.block_until_ready`), or
+    another thread computes this step and all that follow. The main thread's heap is the
+    only one without a bound. XLA's own threads keep theirs, for what they
     ask for inside of a product stays in their core's cache there: with one heap for all
     of them an answer takes 1.3 times as long.
 

@@ -1,9 +1,12 @@
-"""The memory of a process, in one of its own."""
+"""The memory of a process, in one of its own, and what computes in it."""
 
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from train.batches import spread_rows
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="of Linux")
 
@@ -68,3 +71,10 @@ def test_freed_blocks_are_used_again_and_no_large_one_is_cut_by_small_ones():
 def test_without_it_or_with_tunables_of_ones_own_malloc_is_as_it_was(how, env):
     faults, _ = faults_and_places(how, **env)
     assert faults > 10 * 2**26 // 2**21  # a fault a page, of 2 MiB at most
+
+
+def test_a_batch_is_there_before_its_step():
+    """Or another thread would compute the step, in memory that is not kept."""
+    images = np.zeros((64, 512, 512, 3), np.uint8)  # long to copy
+    for _ in range(3):
+        assert spread_rows(images, np.arange(64)).is_ready()
