@@ -61,9 +61,11 @@ class Parted(Tiny):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def in_the_tests_process(tiny_runs):
+def in_the_tests_process(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(MODELS, "parted", Parted)
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(signal, "signal", lambda *_: None)  # as pytest has them
         yield
 
 
