@@ -24,9 +24,9 @@ def keep_memory() -> None:
     JAX computes in the calling thread then, and no longer beside it, if all arguments
     are there: wait for those that are still being copied (`jax.block_until_ready`), or
     another thread computes this step and all that follow. The main thread's heap is the
-    only one without a bound. XLA's own threads keep theirs, for what they
-    ask for inside of a product stays in their core's cache there: with one heap for all
-    of them an answer takes 1.3 times as long.
+    only one without a bound. XLA's own threads keep theirs, for what they ask for
+    inside of a product stays in their core's cache there: with one heap for all of them
+    an answer takes 1.3 times as long.
 
     Does nothing where malloc is not glibc's, or where $GLIBC_TUNABLES sets it already;
     changes nothing of an accelerator's memory.

@@ -18,7 +18,6 @@ from functools import partial
 from pathlib import Path
 
 import made_nets
-import sklearn.datasets  # noqa: F401  these once, not in each run
 import tqdm
 from killing import count_steps, in_a_process
 

@@ -32,7 +32,6 @@ from train.step import train_step
 
 ROOT = Path(__file__).parents[1]
 
-
 pytestmark = pytest.mark.usefixtures("tiny_runs")
 
 

@@ -25,7 +25,7 @@ ROW = "digits-tiny"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def made_row(tiny_runs, tmp_path_factory) -> Iterator[None]:
+def made_row(tiny_runs) -> Iterator[None]:
     """A row that takes no time: 3 epochs of 6 steps of the tiny net, on digits."""
     config = dataclasses.replace(
         DIGITS, preset=ROW, model="tiny", epochs=3, batch_size=200, cycle_epochs=3
