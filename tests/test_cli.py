@@ -167,9 +167,12 @@ def test_compiled_programs_are_kept_in_the_users_cache_or_where_jax_is_told(
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     if folder:
         monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", folder)
+    cores = set(range(3))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores, raising=False)
     use_compilation_cache()
     set_here = settings.get("jax_compilation_cache_dir")
-    users = platformdirs.user_cache_path("gpwjax") / "xla"
+    # A program is compiled for so many cores.
+    users = platformdirs.user_cache_path("gpwjax") / "xla" / "3-cores"
     assert set_here == (None if folder else str(users))
     # Else programs that compile in less than a second would not be kept.
     assert settings["jax_persistent_cache_min_compile_time_secs"] == 0.1
