@@ -47,7 +47,7 @@ from train.step import (
 
 CONFIG = Config("drawn", image_size=8, batch_size=16, mixup=0.3, ema=0.9)
 SETTINGS = StepSettings.of(CONFIG)
-FORMS = ("cpu", "tpu")  # the other platforms have forms of these two
+FORMS = ("default", "cpu", "cuda", "tpu")
 UNEVEN = 21  # images to evaluate, no multiple of the batch
 
 

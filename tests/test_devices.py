@@ -62,7 +62,7 @@ def test_the_batch_and_all_that_is_random_are_the_same(one, several):
         np.testing.assert_array_equal(several[name], one[name])
 
 
-@pytest.mark.parametrize("platform", ["cpu", "tpu"])
+@pytest.mark.parametrize("platform", ["default", "cpu", "cuda", "tpu"])
 def test_no_device_gathers_the_batch(several, platform):
     """They exchange sums, and single images for mixup."""
     exchanges = several[f"exchanges {platform}"].tolist()

@@ -92,7 +92,7 @@ def test_asked_to_stop_it_saves_and_goes_on_later(start, whole, tmp_path, signum
 
 
 @pytest.mark.parametrize(
-    ("steps", "times"), [(1, 1), pytest.param(1000, 100, marks=pytest.mark.slow)]
+    ("steps", "times"), [(2, 1), pytest.param(1000, 100, marks=pytest.mark.slow)]
 )
 def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path, steps, times):
     """Before a step on the disk, also while saving and drawing, and after a time; of
@@ -112,7 +112,7 @@ def test_killed_at_any_moment_it_ends_as_if_it_had_not_been(tmp_path, steps, tim
         assert entry["status"] == 0, entry
         assert_same_end(tmp_path / entry["run"], tmp_path / "whole")
     killed = [entry for entry in found if entry["killed"] == -signal.SIGKILL]
-    assert len(killed) >= len(found) / 2
+    assert len(killed) > len(found) / 2
 
 
 def fill(folder: Path) -> Path:
