@@ -9,7 +9,6 @@ results/digits-DATE-DEVICE.json.
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 from benchmarks.record import add, latest
+from gpwjax.compilation import usable_cores
 
 NAME = "digits"
 FIGURES = ("test_accuracy", "val_accuracy", "best_epoch")
@@ -35,7 +35,7 @@ def main() -> None:
         seconds = round(time.monotonic() - begun, 1)
         result = json.loads((folder / "result.json").read_text())
         figures = {name: result[name] for name in FIGURES}
-        figures |= {"seconds": seconds, "cores": len(os.sched_getaffinity(0))}
+        figures |= {"seconds": seconds, "cores": usable_cores()}
         file = add(NAME, f"seed {seed}", figures)
     runs = latest(NAME)["cases"].values()
     accuracies = [run["test_accuracy"] for run in runs]

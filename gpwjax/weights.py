@@ -23,6 +23,7 @@ from gpwjax.deep_pictures import FULL_RANGE, is_range
 from gpwjax.files import replacing
 from gpwjax.models import create_model, list_models
 from gpwjax.net import OPTIONS, Net
+from gpwjax.ops.platforms import form
 
 HEADER = "gpwjax"  # the entry of the file's header that describes the net
 MAX_HEADER = 10_000_000  # bytes; the largest net's with 1000 classes has 0.2 million
@@ -226,9 +227,10 @@ def expected_arrays(model: nn.Module) -> dict[str, jax.ShapeDtypeStruct]:
     """Name (as in `flatten`) -> shape and dtype of each of the model's arrays."""
     # Parameters do not depend on the image size; any that the nets take will do.
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
-    variables = jax.eval_shape(
-        lambda key, x: model.init(key, x, train=False), jax.random.key(0), images
-    )
+    with form("default"):  # one of all is traced, for their shapes are the same
+        variables = jax.eval_shape(
+            lambda key, x: model.init(key, x, train=False), jax.random.key(0), images
+        )
     return flatten(variables)
 
 
