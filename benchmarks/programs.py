@@ -16,6 +16,7 @@ import optax
 from flax import linen as nn
 
 import gpwjax
+from gpwjax.compilation import QUICK_SUMS
 
 CHANNELS = {  # of a group
     "mobilenet": 16,
@@ -74,7 +75,7 @@ def train_program(model: nn.Module, images: np.ndarray, labels: np.ndarray) -> P
     state = [first_variables(model, images)]
     images, labels = jnp.asarray(images), jnp.asarray(labels)
 
-    @partial(jax.jit, donate_argnums=0)
+    @partial(jax.jit, donate_argnums=0, compiler_options=QUICK_SUMS)
     def step(variables: dict, key: jax.Array) -> dict:
         def loss(params: Any) -> tuple[jax.Array, Any]:
             logits, stats = model.apply(

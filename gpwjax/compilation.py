@@ -1,10 +1,22 @@
-"""The cache of compiled programs."""
+"""How programs are compiled, and the cache of those that are."""
 
 import os
 
 import jax
 
 from gpwjax.places import cache_folder
+
+# Options of `jax.jit` with which XLA:CPU may change the order of a sum, as it must to
+# compute several of its terms at once: a train step has long ones for the gradients of
+# depthwise kernels. NaN, infinity, division and functions stay exact. They concern no
+# other platform.
+QUICK_SUMS = {
+    "xla_cpu_enable_fast_math": True,
+    "xla_cpu_fast_math_honor_nans": True,
+    "xla_cpu_fast_math_honor_infs": True,
+    "xla_cpu_fast_math_honor_division": True,
+    "xla_cpu_fast_math_honor_functions": True,
+}
 
 
 def use_compilation_cache() -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpwjax.compilation import QUICK_SUMS
 from gpwjax.ops.activations import relu6
 from gpwjax.ops.convolution import convolution
 from gpwjax.ops.depthwise import depthwise
@@ -82,7 +83,8 @@ def test_gradients_of_kernels_are_not_rounded_to_bfloat16(
     assert (found.astype(jnp.bfloat16) != found).mean() > 0.5
 
 
-def test_on_a_cpu_what_is_around_a_depthwise_layer_runs_over_rows():
+@pytest.mark.parametrize("options", [{}, QUICK_SUMS])
+def test_on_a_cpu_what_is_around_a_depthwise_layer_runs_over_rows(options: dict):
     """Over images of 7 pixels XLA:CPU is slow."""
     kernel = normal(1, 3, 3, 1, 12)
 
@@ -90,7 +92,8 @@ def test_on_a_cpu_what_is_around_a_depthwise_layer_runs_over_rows():
         y = depthwise(relu6(rows.reshape(12, 3, 7, 7)), kernel, 1, ((1, 1), (1, 1)))
         return (relu6(y) ** 2).sum()
 
-    program = jax.jit(jax.grad(loss)).lower(normal(0, 12, 147)).compile().as_text()
+    gradient = jax.jit(jax.grad(loss), compiler_options=options)
+    program = gradient.lower(normal(0, 12, 147)).compile().as_text()
     entry = entry_of(program)
     fusions = re.findall(r"= f32\[([\d,]*)\]\S* fusion\(", entry)
     assert "12,147" in fusions

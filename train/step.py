@@ -11,6 +11,7 @@ from flax import linen as nn
 from flax import struct
 from flax.training import train_state
 
+from gpwjax.compilation import QUICK_SUMS
 from gpwjax.ops.arrays import widened
 from gpwjax.pieces import in_pieces
 
@@ -163,7 +164,12 @@ def with_fixed_norms(parts: Collection[str]) -> Callable[..., Any]:
     return intercept
 
 
-@partial(jax.jit, donate_argnames="state", static_argnames="settings")
+@partial(
+    jax.jit,
+    donate_argnames="state",
+    static_argnames="settings",
+    compiler_options=QUICK_SUMS,
+)
 def train_step(
     state: TrainState,
     images: jax.Array,

@@ -154,5 +154,5 @@ def in_a_branch(function: Operation, *operands: Any) -> Any:
 
     # With their own shapes, or what only reshapes them would move into the branch.
     operands = jax.lax.optimization_barrier(operands)
-    impossible = jax.tree.leaves(operands[-1])[0].ravel()[0] * 0 == 1
+    impossible = jax.lax.sign(jax.tree.leaves(operands[-1])[0].ravel()[0]) == 2
     return jax.lax.cond(impossible, never, function, *operands)
