@@ -3,12 +3,10 @@
 import os
 import tempfile
 
-# Read when jax starts: two devices on a CPU, for the tests of several devices; and
-# machine code that is quick to compile, since most of the tests' time is compilation.
-os.environ.setdefault(
-    "XLA_FLAGS",
-    "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
-)
+from train_processes import xla_flags
+
+# Read when jax starts: two devices, for the tests of several.
+os.environ.setdefault("XLA_FLAGS", xla_flags(devices=2))
 # One cache of compiled programs for all tests and the processes that they start.
 CACHE = tempfile.TemporaryDirectory(prefix="gpwjax-tests-")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
