@@ -45,16 +45,16 @@ def probabilities(shared: Path, examples: list[dict], dtype: Any) -> np.ndarray:
     return np.concatenate([run(batch) for batch in np.split(images, len(images) // 50)])
 
 
-@pytest.mark.slow
-def test_all_test_images_have_the_probabilities_and_accuracy_of_the_paper(
-    shared, cifar10
-):
-    examples = [cifar10[i] for i in range(len(cifar10))]
+@pytest.mark.parametrize("count", [50, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_the_probabilities_are_the_authors(shared, cifar10, count):
+    """And of all images together the accuracy is the paper's, 89.81%."""
+    examples = [cifar10[i] for i in range(count)]
     ours = probabilities(shared, examples, None)
     stored = stored_probabilities(shared, examples)
     np.testing.assert_allclose(ours, stored, rtol=0, atol=1e-3)
-    right = ours.argmax(-1) == [example["label"] for example in examples]
-    assert (right.sum(), right.size) == (8981, 10_000)  # the paper's 89.81%
+    if count == len(cifar10):
+        right = ours.argmax(-1) == [example["label"] for example in examples]
+        assert right.sum() == 8981
 
 
 @pytest.mark.parametrize("count", [50, pytest.param(1000, marks=pytest.mark.slow)])
