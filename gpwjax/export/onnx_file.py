@@ -1,6 +1,6 @@
 """ONNX nodes, and the file that holds them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ml_dtypes
@@ -65,23 +65,13 @@ def serialize(
       metadata: stored under the key `gpwjax`.
       maps: whether there is a second output, `maps` (N, h, w, classes).
     """
-    nodes, tensors = list(graph.nodes), []
-    for name, array in graph.constants.items():
-        if weights == "bfloat16" and array.dtype == np.float32 and array.ndim:
-            rounded = array.astype(ml_dtypes.bfloat16)
-            tensors.append(numpy_helper.from_array(rounded, f"{name}_{weights}"))
-            cast = {"to": TensorProto.FLOAT, "name": f"{name}_cast"}
-            nodes.insert(
-                0, helper.make_node("Cast", [tensors[-1].name], [name], **cast)
-            )
-        else:
-            tensors.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
+    casts, tensors = stored(graph.constants, weights)
     kind = TensorProto.UINT8 if uint8 else TensorProto.FLOAT
     outputs = {"probabilities": ["N", classes]}
     if maps:
         outputs["maps"] = ["N", "h", "w", classes]
     made = helper.make_graph(
-        nodes,
+        [*casts, *graph.nodes],
         "gpwjax",
         [helper.make_tensor_value_info("images", kind, images)],
         [
@@ -100,3 +90,20 @@ def serialize(
     helper.set_model_props(model, {"gpwjax": metadata})
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString()
+
+
+def stored(
+    constants: Mapping[str, np.ndarray], weights: str
+) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
+    """The constants as the file holds them, and the nodes that cast those of bfloat16
+    back."""
+    casts, tensors = [], []
+    for name, array in constants.items():
+        if weights == "bfloat16" and array.dtype == np.float32 and array.ndim:
+            rounded = array.astype(ml_dtypes.bfloat16)
+            tensors.append(numpy_helper.from_array(rounded, f"{name}_{weights}"))
+            cast = {"to": TensorProto.FLOAT, "name": f"{name}_cast"}
+            casts.append(helper.make_node("Cast", [tensors[-1].name], [name], **cast))
+        else:
+            tensors.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
+    return casts, tensors

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from gpwjax.pictures import read_image
 from ..config import RunError
 from .prepare import INCOMPLETE
 from .source import Source, consecutive, digest_of
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
 
 SPLITS = {"train": "train", "validation": "val", "test": "test"}
 PADDED = ("oxford_iiit_pet",)  # to a square, as the paper did (Section 4)
@@ -39,22 +43,8 @@ def source(name: str, data_dir: Path) -> Source:
     import tensorflow_datasets as tfds
 
     folder = newest_version(data_dir / name)
-    info = json.loads((folder / "dataset_info.json").read_text())
-    if info.get("fileFormat") != "array_record":
-        raise RunError(
-            f"{folder} is prepared as {info.get('fileFormat', 'tfrecord')}: prepare it "
-            'again with tfds\' file_format="array_record"'
-        )
-    builder = tfds.builder_from_directory(folder)
-    features = builder.info.features
-    if not {"image", "label"} <= set(features):
-        raise RunError(
-            f"{folder} must have the features image and label, it has "
-            f"{', '.join(features)}"
-        )
+    builder = checked_builder(folder)
     present = [split for split in SPLITS if split in builder.info.splits]
-    if "train" not in present:
-        raise RunError(f"{folder} has no split train")
     # Not decoded by TFDS, which stops at the first broken image.
     decoders = {"image": tfds.decode.SkipDecoding()}
     examples = {
@@ -77,6 +67,7 @@ def source(name: str, data_dir: Path) -> Source:
             ]
         )
 
+    features = builder.info.features
     height, width, _ = features["image"].shape
     files = sorted(folder.iterdir())
     return Source(
@@ -92,6 +83,32 @@ def source(name: str, data_dir: Path) -> Source:
         skipped=read_skipped(folder),
         photographs=photographs if "photograph" in features else None,
     )
+
+
+def checked_builder(folder: Path) -> "tfds.core.DatasetBuilder":
+    """Reads a version of a data set.
+
+    Raises:
+      RunError: as `source`.
+    """
+    import tensorflow_datasets as tfds
+
+    info = json.loads((folder / "dataset_info.json").read_text())
+    if info.get("fileFormat") != "array_record":
+        raise RunError(
+            f"{folder} is prepared as {info.get('fileFormat', 'tfrecord')}: prepare it "
+            'again with tfds\' file_format="array_record"'
+        )
+    builder = tfds.builder_from_directory(folder)
+    features = builder.info.features
+    if not {"image", "label"} <= set(features):
+        raise RunError(
+            f"{folder} must have the features image and label, it has "
+            f"{', '.join(features)}"
+        )
+    if "train" not in builder.info.splits:
+        raise RunError(f"{folder} has no split train")
+    return builder
 
 
 def read_skipped(folder: Path) -> list[tuple[str, str]]:
