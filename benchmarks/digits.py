@@ -8,14 +8,12 @@ results/digits-DATE-DEVICE.json.
 """
 
 import argparse
-import json
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 from benchmarks.record import add, latest
+from benchmarks.runs import figures_of_run
 from gpwjax.compilation import usable_cores
 
 NAME = "digits"
@@ -29,12 +27,9 @@ def main() -> None:
     options = parser.parse_args()
     for seed in options.seeds:
         folder = options.work / f"seed{seed}"
-        command = [sys.executable, "-m", "train", "--seed", str(seed)]
         begun = time.monotonic()
-        subprocess.run([*command, "--run-dir", str(folder)], check=True)
+        figures = figures_of_run(folder, "--seed", seed, names=FIGURES)
         seconds = round(time.monotonic() - begun, 1)
-        result = json.loads((folder / "result.json").read_text())
-        figures = {name: result[name] for name in FIGURES}
         figures |= {"seconds": seconds, "cores": usable_cores()}
         file = add(NAME, f"seed {seed}", figures)
     runs = latest(NAME)["cases"].values()
