@@ -3,35 +3,25 @@
 The net is traced with each of its layers as one operation; what JAX shows between them
 (activations, sums, the interleave, pooling: twenty kinds of operation) becomes ONNX
 nodes one by one. So a net has one definition, and its graph follows it.
-
-JAX's arrays of images are (C, N, H, W), or rows (C, N * H * W); ONNX wants
-(N, C, H, W). What only reshapes and transposes between these is no node: a `Value`
-knows which axes of its ONNX tensor each of its dimensions is made of.
 """
 
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 from flax import linen as nn
-from jax.core import ShapedArray
-from jax.extend.core import Literal, Primitive
-from jax.interpreters import ad, batching
+from jax.extend.core import Literal
 
 from gpwjax.export.evidence import logits_and_maps
 from gpwjax.export.onnx_file import Graph
 from gpwjax.export.onnx_layers import Layer, convolutions_of
+from gpwjax.export.onnx_trace import trace
+from gpwjax.export.onnx_values import Axis, Value, first_full, replace_axis, size_of
 from gpwjax.ops.batch_norm import BatchNorm
-from gpwjax.ops.convolution import Conv
-from gpwjax.ops.depthwise import Depthwise
-from gpwjax.ops.interleave import interleave
-from gpwjax.ops.platforms import form
-from gpwjax.pointwise import GroupedPointwise
 
 BINARY = {
     "add": "Add",
@@ -53,58 +43,6 @@ ACTIVATIONS: dict[str, tuple[str, Sequence[float], dict[str, float]]] = {
     "hard_sigmoid": ("HardSigmoid", (), {"alpha": 1 / 6, "beta": 0.5}),
     "hard_silu": ("HardSwish", (), {}),
 }
-
-layer_p = Primitive("layer")  # stands for a module in the traced program
-
-
-@layer_p.def_abstract_eval
-def _(
-    x: ShapedArray, *, number: int, shape: tuple[int, ...], linear: bool
-) -> ShapedArray:
-    return ShapedArray(shape, x.dtype)
-
-
-def derivative(primals: Sequence, tangents: Sequence, **params: Any) -> tuple:
-    """A layer is linear but for its bias."""
-    return layer_p.bind(*primals, **params), layer_p.bind(
-        *tangents, **params | {"linear": True}
-    )
-
-
-def batched(args: Sequence, dims: Sequence[int], *, shape: Any, **params: Any) -> tuple:
-    """A layer takes any number of dimensions beside that of the channels."""
-    (x,), (place,) = args, dims
-    shape = (*shape[:place], x.shape[place], *shape[place:])
-    return layer_p.bind(x, shape=shape, **params), place
-
-
-ad.primitive_jvps[layer_p] = derivative
-batching.primitive_batchers[layer_p] = batched
-
-
-@dataclasses.dataclass(eq=False)
-class Axis:
-    """An axis, or a part of one; equal only to itself."""
-
-    size: int
-
-
-Axes = Sequence[Axis]  # the first one outermost
-
-
-@dataclasses.dataclass(frozen=True)
-class Value:
-    """An array of the traced program.
-
-    Attributes:
-      name: of the ONNX tensor that holds it.
-      axes: of the tensor, (N, C, H, W); an empty one has size 1.
-      dims: of JAX's array; an empty one is the same everywhere along it.
-    """
-
-    name: str
-    axes: tuple[Axes, ...]
-    dims: tuple[Axes, ...]
 
 
 def make_graph(
@@ -148,41 +86,6 @@ def add_program(net: Callable, images: str, size: int, graph: Graph) -> list[Val
     axes, dims = ([(axis,) for axis in of] for of in ((n, c, h, w), (n, h, w, c)))
     image = Value(name, tuple(axes), tuple(dims))
     return Translation(graph, layers, traced.jaxpr).run(traced.jaxpr, [image])
-
-
-def trace(net: Callable, size: int) -> tuple[Any, list[Layer]]:
-    """The program of a net in which each layer is one operation, and the layers."""
-    layers: list[Layer] = []
-
-    def record(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
-        module = context.module
-        # A layer alone, without a path, is that whose shape is asked for below.
-        if context.method_name != "__call__" or not is_layer(module) or not module.path:
-            return call(*args, **kwargs)
-        # The steps of interleaves may follow. That before is in no layer here but in an
-        # uneven one.
-        x, before, *_ = *args, 1
-        path = "/".join(module.path)
-        layer = Layer(module.clone(parent=None), module.variables, before, path)
-        layers.append(layer)
-        if isinstance(module, GroupedPointwise) and not layer.is_uneven:
-            x = interleave(x, before, module.axis)
-        y = jax.eval_shape(partial(layer.module.apply, layer.variables), x)
-        number = len(layers) - 1
-        return layer_p.bind(x, number=number, shape=y.shape, linear=False)
-
-    images = jax.ShapeDtypeStruct((2, size, size, 3), np.float32)
-    # In the plain forms, in which the last interleave is one of maps.
-    with form("default"), nn.intercept_methods(record):
-        traced = jax.make_jaxpr(net)(images)
-    return traced, layers
-
-
-def is_layer(module: nn.Module) -> bool:
-    """Whether a module is one operation of the traced program."""
-    return isinstance(
-        module, Conv | Depthwise | GroupedPointwise | BatchNorm | nn.Dense
-    )
 
 
 class Translation:
@@ -434,19 +337,3 @@ class Translation:
         columns = (array[:, None, None] for array in (factor, offset))
         factor, offset = map(self.graph.constant, columns)
         return self.graph.node("Add", self.graph.node("Mul", name, factor), offset)
-
-
-def first_full(of: Iterable[Axes]) -> Axes:
-    """The first that is not empty, if there is one."""
-    return next(filter(None, of), ())
-
-
-def size_of(axes: Axes) -> int:
-    return math.prod(axis.size for axis in axes)
-
-
-def replace_axis(x: Value, place: int, axis: Axis, name: str) -> Value:
-    """Another axis of a tensor in the place of one, and of the dimension of that."""
-    old, new = x.axes[place], (axis,)
-    axes = (*x.axes[:place], new, *x.axes[place + 1 :])
-    return Value(name, axes, tuple(new if dim == old else dim for dim in x.dims))
