@@ -22,7 +22,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from train.config import Config
 from train.optimizer import make_optimizer, make_schedule
-from train.step import Metrics, StepSettings, TrainState, train_step
+from train.state import Metrics, TrainState
+from train.step import StepSettings, train_step
 
 # Of a CUDA program as `topologies` wants it; a TPU is known by its name.
 H100 = Path(__file__).with_name("h100_sxm.txtpb")

@@ -15,7 +15,8 @@ from train.loop import validate
 from train.process.runtime import start_jax
 from train.run import Run
 from train.start import first_state, run_of
-from train.step import TrainState, train_step
+from train.state import TrainState
+from train.step import train_step
 
 VAL_BATCHES = 20
 

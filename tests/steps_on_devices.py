@@ -36,14 +36,8 @@ from train.mix import mix
 from train.process.hosts import gathered
 from train.run import Run
 from train.start import expected_state, first_state
-from train.step import (
-    EvalSettings,
-    StepSettings,
-    TrainState,
-    eval_step,
-    loss_gradient,
-    train_step,
-)
+from train.state import TrainState
+from train.step import EvalSettings, StepSettings, eval_step, loss_gradient, train_step
 
 CONFIG = Config("drawn", image_size=8, batch_size=16, mixup=0.3, ema=0.9)
 SETTINGS = StepSettings.of(CONFIG)

@@ -18,7 +18,7 @@ import train.checkpoints
 from train.checkpoints import Checkpoints, read_best
 from train.config import RunError
 from train.run_folder import BROKEN
-from train.step import Metrics, TrainState
+from train.state import Metrics, TrainState
 
 # Orbax forgets some coroutines where a file is broken.
 pytestmark = pytest.mark.filterwarnings(

@@ -28,7 +28,8 @@ from train.loop import fit
 from train.process.stop import StopRequest
 from train.seeds import fit_seeds
 from train.start import first_state, run_of
-from train.step import StepSettings, TrainState, train_step
+from train.state import TrainState
+from train.step import StepSettings, train_step
 
 pytestmark = pytest.mark.usefixtures("tiny_runs")
 

@@ -13,15 +13,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from train.augment import as_input
 from train.config import NO_AUGMENTATION, Augmentation, Config
-from train.step import (
-    EvalSettings,
-    Metrics,
-    StepSettings,
-    TrainState,
-    add_answers,
-    eval_step,
-    train_step,
-)
+from train.state import Metrics, TrainState
+from train.step import EvalSettings, StepSettings, add_answers, eval_step, train_step
 
 AUGMENTATION = Augmentation(rotation=10, shift=0.1)
 CONFIG = Config(data="drawn", image_size=8, augmentation=AUGMENTATION)

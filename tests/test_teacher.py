@@ -21,7 +21,8 @@ from train.config import NO_AUGMENTATION, Config, RunError
 from train.loop import fit
 from train.presets import DIGITS
 from train.process.stop import Stopped, StopRequest
-from train.step import Metrics, StepSettings, TrainState, train_step
+from train.state import Metrics, TrainState
+from train.step import StepSettings, train_step
 from train.teacher import Teacher, resized
 
 pytestmark = pytest.mark.usefixtures("tiny_runs")

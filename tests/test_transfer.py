@@ -26,7 +26,8 @@ from gpwjax.weights import flatten
 from train.config import NO_AUGMENTATION, Config, RunError
 from train.loop import fit
 from train.process.stop import Stopped, StopRequest
-from train.step import Metrics, StepSettings, TrainState, split, train_step
+from train.state import Metrics, TrainState, split
+from train.step import StepSettings, train_step
 from train.transfer import HEAD
 
 START = dataclasses.replace(DIGITS, model="parted", min_channels=8, batch_size=64)

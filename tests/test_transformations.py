@@ -12,7 +12,8 @@ from flax.nnx import bridge
 
 from train.config import Config
 from train.optimizer import make_optimizer, make_schedule
-from train.step import Metrics, StepSettings, TrainState, train_step
+from train.state import Metrics, TrainState
+from train.step import StepSettings, train_step
 
 
 def assert_close(actual: jax.Array, expected: jax.Array) -> None:

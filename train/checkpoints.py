@@ -17,7 +17,7 @@ from orbax.checkpoint import checkpoint_managers
 from .config import RunError
 from .process.hosts import first_host_first, is_first
 from .run_folder import BROKEN, CHECKPOINTS
-from .step import TrainState
+from .state import TrainState
 from .validation import WORST, quality
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,8 @@ from .results import epoch_row, log_epoch, test_and_write
 from .run import Run
 from .run_folder import is_finished, read_metrics, write_metrics
 from .start import expected_state, log_dataset, start, start_state
-from .step import Metrics, TrainState, add_answers, eval_step, train_step
+from .state import Metrics, TrainState
+from .step import add_answers, eval_step, train_step
 from .tensorboard import Events
 from .validation import doubt, is_over
 from .watch import LossWatch

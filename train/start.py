@@ -21,7 +21,7 @@ from .process.hosts import first_host_first, is_first
 from .recipes import described, settled
 from .run import Run
 from .run_folder import has_run, write_skipped
-from .step import Metrics, TrainState, merged, split
+from .state import Metrics, TrainState, merged, split
 from .teacher import load_teacher
 from .transfer import check_head, load_source, sized_as, take_over
 

@@ -13,7 +13,7 @@ from gpwjax.inference import value_range
 
 from .config import Config, RunError
 from .nets import load_given
-from .step import split
+from .state import split
 
 log = logging.getLogger(__name__)
 
