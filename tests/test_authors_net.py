@@ -45,7 +45,7 @@ def probabilities(shared: Path, examples: list[dict], dtype: Any) -> np.ndarray:
     return np.concatenate([run(batch) for batch in np.split(images, len(images) // 50)])
 
 
-@pytest.mark.parametrize("count", [50, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_the_probabilities_are_the_authors(shared, cifar10, count):
     """And of all images together the accuracy is the paper's, 89.81%."""
     examples = [cifar10[i] for i in range(count)]
