@@ -27,7 +27,7 @@ def test_there_is_one_and_their_files_are_small():
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("most", [200, pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("most", [400, pytest.param(None, marks=pytest.mark.slow)])
 def test_a_trained_net_is_as_good_as_its_card_says(name, most, request):
     """On all test images, or on so many of them."""
     net = gpwjax.load(name)
