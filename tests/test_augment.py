@@ -86,6 +86,29 @@ def test_a_flip_mirrors_about_half_of_the_images_exactly():
     assert 150 < mirrored.sum() < 250
 
 
+def test_half_of_the_images_are_inverted_exactly():
+    images = jax.random.uniform(jax.random.key(0), (400, 3, 3, 1))
+    settings = Augmentation(**NONE | {"invert": True})
+    changed = augment(images, jax.random.key(1), settings, 3)
+    same = np.all(np.asarray(changed == images), axis=(1, 2, 3))
+    inverted = np.all(np.asarray(changed == 1 - images), axis=(1, 2, 3))
+    assert np.all(same ^ inverted)
+    assert 150 < inverted.sum() < 250
+
+
+def test_brightness_is_a_factor_up_to_white():
+    """In grey images of 0.8, whose pixels would be 0.4 to 1.2."""
+    images = jnp.full((400, 2, 2, 3), 0.8)
+    settings = Augmentation(**NONE | {"brightness": 0.5})
+    changed = np.asarray(augment(images, jax.random.key(1), settings, 2))
+    assert np.ptp(changed, axis=(1, 2, 3)).max() == 0  # one factor of an image
+    factors = changed[:, 0, 0, 0] / 0.8
+    assert 0.5 <= factors.min() < 0.53
+    # A quarter of the factors is 1.25 to 1.5, for which there is white.
+    assert 70 < (changed[:, 0, 0, 0] == 1).sum() < 130
+    assert 70 < (factors < 0.75).sum() < 130
+
+
 @pytest.mark.parametrize(
     "setting", [{"rotation": 20}, {"shift": 0.3}, {"shear": 9}, {"zoom": 0.3}]
 )

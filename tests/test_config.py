@@ -64,6 +64,7 @@ def test_a_configuration_is_hashable_and_has_a_json_form():
         (["--batch-size", "-4"], "--batch-size must be at least 1, got -4"),
         (["--lr", "0"], "--lr must be more than 0"),
         (["--zoom", "1"], "--zoom must be from 0 to below 1"),
+        (["--brightness", "1"], "--brightness must be from 0 to below 1"),
         (["--rotation", "-1"], "--rotation must be at least 0"),
         (["--min-channels", "many"], "--min-channels"),
         (["--optimizer", "lion"], "rmsprop"),

@@ -69,8 +69,8 @@ def random_change(
     image: jax.Array, key: jax.Array, settings: Augmentation, image_size: int
 ) -> jax.Array:
     """An image (h, w, C) of another size, rotated, shifted, sheared, zoomed, brighter
-    or darker, and flipped, all at random."""
-    warp_key, flip_key, channel_key = jax.random.split(key, 3)
+    or darker, inverted and flipped, all at random."""
+    warp_key, flip_key, channel_key, factor_key, invert_key = jax.random.split(key, 5)
     theta, shear, rows, columns, row_zoom, column_zoom = jax.random.uniform(
         warp_key, (6,), minval=-1.0
     )
@@ -86,6 +86,11 @@ def random_change(
     if settings.channel_shift:
         change = jax.random.uniform(channel_key, minval=-1.0) * settings.channel_shift
         image = shift_channels(image, change)
+    if settings.brightness:
+        change = jax.random.uniform(factor_key, minval=-1.0) * settings.brightness
+        image = jnp.minimum(image * (1 + change), 1)
+    if settings.invert:
+        image = jnp.where(jax.random.bernoulli(invert_key), 1 - image, image)
     if settings.flip:
         image = jnp.where(jax.random.bernoulli(flip_key), image[:, ::-1], image)
     return image

@@ -106,11 +106,17 @@ class Augmentation:
     channel_shift: float = 0.0
     """Largest change of brightness, the same for all channels and within the image's
     own range of values (the paper has 0.1 for Cropped-PlantDoc, none elsewhere)."""
+    brightness: float = 0.0
+    """Largest change of brightness by a factor, up to white: 0.5 is 0.5 to 1.5."""
+    invert: bool = False
+    """Invert half of the images, for drawings that are light on dark or dark on light.
+    """
 
     def __post_init__(self) -> None:
         for name in ("rotation", "shift", "shear", "channel_shift"):
             check_at_least_0(name, getattr(self, name))
-        check_share("zoom", self.zoom)
+        for name in ("zoom", "brightness"):
+            check_share(name, getattr(self, name))
 
 
 NO_AUGMENTATION = Augmentation(flip=False, rotation=0, shift=0, shear=0, zoom=0)
