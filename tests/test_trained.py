@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gpwjax
+from benchmarks.drawn import pen_digit, ten_of
 from gpwjax import trained
 from gpwjax.cli import main
 from train.config import Config
@@ -45,6 +46,16 @@ def test_a_trained_net_is_as_good_as_its_card_says(name, most, request):
     if len(labels) < len(test):
         tolerance += 3 * math.sqrt(said * (1 - said) / len(labels))
     assert accuracy == pytest.approx(said, abs=tolerance)
+
+
+@pytest.mark.parametrize("ground", ["dark", "light"])
+def test_the_net_of_the_digits_knows_drawn_ones(ground):
+    """Drawn as a person would, by a pen of a tenth of the picture."""
+    pictures = np.concatenate([ten_of(pen_digit, height, 0.1) for height in (0.8, 0.9)])
+    if ground == "light":
+        pictures = 255 - pictures
+    digits = np.arange(20) % 10
+    assert (gpwjax.load(NAME).predict(pictures).argmax(1) == digits).sum() >= 17
 
 
 @pytest.mark.parametrize("name", NAMES)
