@@ -1,16 +1,19 @@
 """The pictures of a finished run."""
 
+import dataclasses
 import json
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from made_runs import make_run
+from made_runs import PLAIN, make_run
 from PIL import Image
 
 from gpwjax import explain
+from gpwjax.canvas import own_settings
 from train.config import RunError
 from train.evaluate.answers import Answers
+from train.presets import presets
 from train.report import drawings
 
 
@@ -48,6 +51,24 @@ def test_heatmaps_are_of_the_whole_test_set_and_of_the_surest_mistakes(
     assert mistakes == wrong[::-1][: drawings.MISTAKES_DRAWN]
     files = {f"{number}.webp" for number in mistakes}
     assert {file.name for file in (tmp_path / "mistakes").iterdir()} == files
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_curves_of_a_row_of_the_paper_are_beside_the_authors(tmp_path, finished):
+    row = presets()["cifar10-efficientnet_b0-16ch-32"]
+    panels = []
+    for name, config in (("row", row), ("own", PLAIN)):
+        config = dataclasses.replace(config, epochs=3)
+        run = make_run(tmp_path / name, config, finished=finished)
+        with own_settings():
+            panels.append(drawings.curves_picture(run).axes)
+    names = ["training", "validation", "best epoch"]
+    theirs = ["training, authors", "validation, authors"]
+    for of_row, of_own in zip(*(axes[:2] for axes in panels), strict=True):
+        lines = {line.get_label(): len(line.get_xdata()) for line in of_own.lines}
+        assert lines == dict(zip(names, (3, 3, 2), strict=True))
+        lengths = {line.get_label(): len(line.get_xdata()) for line in of_row.lines}
+        assert lengths == lines | dict.fromkeys(theirs, 50)
 
 
 def test_what_cannot_be_drawn_costs_neither_the_run_nor_the_other_pictures(

@@ -14,7 +14,7 @@ from PIL import Image
 
 import gpwjax
 from gpwjax import explain
-from gpwjax.canvas import own_settings
+from gpwjax.canvas import Figure, own_settings
 from gpwjax.files import replacing, write_bytes
 
 from ..data import Dataset, load_dataset
@@ -34,10 +34,12 @@ from ..run_folder import (
     read_config,
     read_metrics,
 )
+from ..validation import best_row
 from .build import build_report
 from .curves import curves
+from .paper import paper_curves, paper_row
 from .plots import line_picture
-from .runs import read_result, runs_of_seeds
+from .runs import runs_of_seeds
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +101,17 @@ def try_to_draw(file: Path, draw: Callable[[], object]) -> bool:
 
 
 def draw_curves(folder: Path) -> None:
-    best = read_result(folder)["best_epoch"]
     with own_settings():
-        save(line_picture(curves(read_metrics(folder)), best), folder / CURVES)
+        save(curves_picture(folder), folder / CURVES)
+
+
+def curves_picture(folder: Path) -> Figure:
+    """The curves of a run, finished or not, and of the authors' where it trains a row
+    of the paper; inside `own_settings`."""
+    config, epochs = read_config(folder), read_metrics(folder)
+    authors = paper_curves(paper_row(config))
+    best = best_row(epochs, config.first_best)
+    return line_picture(curves(epochs, authors), best["epoch"])
 
 
 def draw_confusion(folder: Path) -> None:

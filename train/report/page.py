@@ -31,7 +31,6 @@ from .runs import RunFiles
 def run_page(run: RunFiles) -> str:
     """The report of a run, finished or not."""
     row = paper_row(run.config)
-    authors = paper_curves(row) if row else ()
     return render(
         "run.html",
         title=f"{run.name}: {run.config.model} {run.config.variant} on "
@@ -42,7 +41,7 @@ def run_page(run: RunFiles) -> str:
         paper_notes=paper_notes(run.config, row) if row else [],
         command=command_of(run.config),
         origin=origin_table(run),
-        plots=[line_plot(one) for one in curves(run.epochs, authors)],
+        plots=[line_plot(one) for one in curves(run.epochs, paper_curves(row))],
         epochs=epoch_table(run),
         missing=missing(run),
         confusion=confusion_matrix(run),

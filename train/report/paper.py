@@ -30,10 +30,10 @@ def rows_of_data(data: str) -> list[PaperRow]:
     ]
 
 
-def paper_curves(row: PaperRow) -> list[dict[str, float]]:
+def paper_curves(row: PaperRow | None) -> list[dict[str, float]]:
     """Loss and accuracy of each epoch that the authors recorded: rows of epoch, loss,
-    acc, val_loss and val_acc. There are none for two of the rows."""
-    return histories().get(tuple(row[key] for key in KEY), [])
+    acc, val_loss and val_acc. There are none for two of the rows, and for no row."""
+    return histories().get(tuple(row[key] for key in KEY), []) if row else []
 
 
 @cache
