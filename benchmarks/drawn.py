@@ -45,10 +45,11 @@ LINES = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("nets", nargs="+", metavar="NET")
-    for net in parser.parse_args().nets:
+    options, cases = parser.parse_args(), drawn()
+    for net in options.nets:
         figures = {}
         classifier = gpwjax.load(net)
-        for case, drawings in drawn().items():
+        for case, drawings in cases.items():
             digits = np.arange(len(drawings)) % 10
             for ground, images in (("dark", drawings), ("light", 255 - drawings)):
                 right = classifier.predict(images).argmax(1) == digits
