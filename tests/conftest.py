@@ -14,6 +14,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import contextlib  # noqa: E402
 import gc  # noqa: E402
+import logging  # noqa: E402
 import math  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
@@ -52,6 +53,13 @@ gc.set_threshold(50_000)
 # A first example compiles, so no deadline.
 settings.register_profile("gpwjax", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("gpwjax")
+
+
+@pytest.fixture(autouse=True)
+def level_of_logging() -> Iterator[None]:
+    """Ends with the test the level that a program sets for its whole process."""
+    yield
+    logging.getLogger("train").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

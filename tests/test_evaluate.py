@@ -3,12 +3,11 @@
 import csv
 import dataclasses
 import json
-import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +53,7 @@ def finished(tiny_runs, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def evaluate(monkeypatch, caplog, capsys) -> Iterator[Callable]:
+def evaluate(monkeypatch, caplog, capsys) -> Callable:
     """Runs the program: status, what it says, and the errors that it writes."""
     # Settings of the process.
     monkeypatch.setattr("train.evaluate.__main__.keep_memory", lambda: None)
@@ -68,10 +67,7 @@ def evaluate(monkeypatch, caplog, capsys) -> Iterator[Callable]:
         errors = capsys.readouterr().err.splitlines()
         return status, "\n".join(said), [e for e in errors if e.startswith("error")]
 
-    logger = logging.getLogger("train")
-    level = logger.level
-    yield run
-    logger.setLevel(level)
+    return run
 
 
 class Blank:

@@ -1,6 +1,5 @@
 """Folders and tables as people have them: understood, or refused with what to do."""
 
-import logging
 import unicodedata
 from pathlib import Path
 
@@ -182,7 +181,6 @@ def test_class_folders_that_differ_in_spelling_alone_are_matched_and_shown(
 
 def test_letters_of_either_case_are_classes_of_their_own(tmp_path, caplog):
     """Of handwriting, say."""
-    caplog.set_level(logging.WARNING)
     source = folder.source(draw_all(tmp_path, "a/1.png", "A/1.png", "b/1.png"))
     assert source.classes == ("A", "a", "b")
     assert caplog.text == ""
