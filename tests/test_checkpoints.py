@@ -11,12 +11,14 @@ import chex
 import jax
 import jax.numpy as jnp
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import train.checkpoints
 from train.checkpoints import Checkpoints, read_best
 from train.config import RunError
+from train.packed import on_host
 from train.run_folder import BROKEN
 from train.state import Metrics, TrainState
 
@@ -133,6 +135,25 @@ def test_a_checkpoint_of_two_devices_goes_on_on_one_and_back(tmp_path):
         assert {x.sharding for x in jax.tree.leaves(state)} == {here}
 
 
+def test_a_checkpoint_of_older_code_which_has_each_array_by_itself_is_read(tmp_path):
+    state, of_epoch = make_state(4), metrics(0.9, 0.2)
+    record = {"digest": train.checkpoints.digest(on_host(state), of_epoch)}
+    items = ocp.args.Composite(
+        state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
+    )
+    options = ocp.CheckpointManagerOptions(best_fn=lambda m: m["val_accuracy"])
+    folder = (tmp_path / "checkpoints").absolute()
+    with ocp.CheckpointManager(folder, options=options) as manager:
+        manager.save(4, args=items, metrics=of_epoch)
+    with Checkpoints(tmp_path, LIKE) as checkpoints:
+        chex.assert_trees_all_equal(checkpoints.restore_latest(), state)
+        checkpoints.save(make_state(5), metrics(0.8, 0.3))
+        best, best_metrics = checkpoints.restore_best()
+    chex.assert_trees_all_equal(best, state)
+    assert best_metrics == of_epoch
+    assert kept(tmp_path) == {4, 5}
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory) -> Path:
     """A run folder with the checkpoints 1, the best, and 3, the latest."""
@@ -221,7 +242,7 @@ def test_an_empty_step_is_left_out(run, make, caplog):
 
 def test_where_all_are_broken_the_run_begins_again(run, caplog):
     for step in (1, 3):
-        (file,) = (run / "checkpoints" / str(step) / "state" / "d").iterdir()
+        (file,) = (run / "checkpoints" / str(step) / "arrays" / "d").iterdir()
         flip(file, 0.5)
     with Checkpoints(run, LIKE) as checkpoints:
         assert checkpoints.restore_latest() is None
@@ -232,7 +253,7 @@ def test_where_all_are_broken_the_run_begins_again(run, caplog):
 
 def test_a_second_broken_one_of_the_same_step_does_not_replace_the_first(run):
     for _ in range(2):
-        (file,) = (run / "checkpoints" / "3" / "state" / "d").iterdir()
+        (file,) = (run / "checkpoints" / "3" / "arrays" / "d").iterdir()
         flip(file, 0.5)
         with Checkpoints(run, LIKE) as checkpoints:
             assert checkpoints.restore_latest().step == 1
@@ -250,7 +271,7 @@ def test_another_state_is_not_restored(run, caplog):
 def test_broken_after_the_start_the_best_is_one_clear_error(run):
     with Checkpoints(run, LIKE) as checkpoints:
         checkpoints.save(make_state(5), metrics(1.0, 0.1))
-        (file,) = (run / "checkpoints" / "5" / "state" / "d").iterdir()
+        (file,) = (run / "checkpoints" / "5" / "arrays" / "d").iterdir()
         flip(file, 0.5)
         with pytest.raises(RunError, match="checkpoint 5, the best one, cannot be rea"):
             checkpoints.restore_best()
@@ -272,7 +293,7 @@ def test_each_checkpoint_is_read_once(run, monkeypatch):
 def test_the_best_of_a_run_that_goes_on_is_read_and_nothing_moved(run):
     best, _ = read_best(run, LIKE, first_best=1)
     assert best.step == 1
-    (file,) = (run / "checkpoints" / "1" / "state" / "d").iterdir()
+    (file,) = (run / "checkpoints" / "1" / "arrays" / "d").iterdir()
     flip(file, 0.5)
     best, _ = read_best(run, LIKE, first_best=1)
     assert best.step == 3

@@ -15,6 +15,7 @@ from jax.experimental import multihost_utils
 from orbax.checkpoint import checkpoint_managers
 
 from .config import RunError
+from .packed import on_host, packed, placed, unpacked
 from .process.hosts import first_host_first, is_first
 from .run_folder import BROKEN, CHECKPOINTS
 from .state import TrainState
@@ -23,6 +24,8 @@ from .validation import WORST, quality
 log = logging.getLogger(__name__)
 
 DELETED = "deleted"  # of the checkpoints: what a kill may leave half
+ARRAYS, RECORD, METRICS = "arrays", "record", "metrics"  # what a checkpoint has
+STATE = "state"  # in place of ARRAYS, in those of older code: each array by itself
 
 
 Saved = tuple[TrainState, dict[str, float] | None]  # a state and its validation
@@ -88,12 +91,15 @@ class Checkpoints:
             raise RunError(
                 f"cannot save checkpoint {step}: run folder {self._run_folder} is gone"
             )
-        record = {"digest": digest(state, metrics)}
-        items = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), record=ocp.args.JsonSave(record)
-        )
+        state = on_host(state)
+        items = {
+            ARRAYS: ocp.args.StandardSave(packed(state)),
+            RECORD: ocp.args.JsonSave({"digest": digest(state, metrics)}),
+        }
         try:
-            saved = self._manager.save(step, args=items, metrics=metrics)
+            saved = self._manager.save(
+                step, args=ocp.args.Composite(**items), metrics=metrics
+            )
         except (OSError, ValueError) as error:
             raise RunError(f"cannot save checkpoint {step}: {error}") from error
         if not saved:
@@ -193,45 +199,50 @@ def read(folder: Path, like: TrainState) -> Saved:
     Raises:
       BrokenCheckpointError: it cannot be read, or is not what was saved.
     """
-    items = {
-        "state": ocp.args.StandardRestore(like),
-        "record": ocp.args.JsonRestore(),
-        "metrics": ocp.args.JsonRestore(),
-    }
     try:
-        missing = {"state", "record"} - {entry.name for entry in folder.iterdir()}
-        if missing:
-            raise BrokenCheckpointError(
-                f"lacks its {' and its '.join(sorted(missing))}"
-            )
-        if not (folder / "metrics").exists():
-            del items["metrics"]
-        handler = ocp.CompositeCheckpointHandler(
-            "state",
-            "record",
-            # As the manager names the file.
-            metrics=ocp.JsonCheckpointHandler(filename="metrics"),
-        )
-        with ocp.Checkpointer(handler) as checkpointer:
-            saved = checkpointer.restore(folder, ocp.args.Composite(**items))
+        saved = restored(folder, like)
+        is_old = STATE in saved
+        state = on_host(saved[STATE]) if is_old else unpacked(saved[ARRAYS], like)
     except BrokenCheckpointError:
         raise
     # What a broken file makes Orbax raise is of any kind.
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise BrokenCheckpointError(f"cannot be read: {reason}") from error
-    state, metrics = saved["state"], saved.get("metrics")
-    if saved["record"] != {"digest": digest(state, metrics)}:
+    metrics = saved.get(METRICS)
+    if saved[RECORD] != {"digest": digest(state, metrics)}:
         raise BrokenCheckpointError("is not what was saved: its digest differs")
-    return state, metrics
+    return placed(state, like), metrics
+
+
+def restored(folder: Path, like: TrainState) -> ocp.args.Composite:
+    """What Orbax reads of a checkpoint. Raises BrokenCheckpointError where a part is
+    missing."""
+    entries = {entry.name for entry in folder.iterdir()}
+    whole = STATE if STATE in entries else ARRAYS
+    if missing := {whole, RECORD} - entries:
+        raise BrokenCheckpointError(f"lacks its {' and its '.join(sorted(missing))}")
+    items = {
+        whole: ocp.args.StandardRestore(like if whole == STATE else None),
+        RECORD: ocp.args.JsonRestore(),
+    }
+    if METRICS in entries:
+        items[METRICS] = ocp.args.JsonRestore()
+    handler = ocp.CompositeCheckpointHandler(
+        whole,
+        RECORD,
+        # As the manager names the file.
+        **{METRICS: ocp.JsonCheckpointHandler(filename=METRICS)},
+    )
+    with ocp.Checkpointer(handler) as checkpointer:
+        return checkpointer.restore(folder, ocp.args.Composite(**items))
 
 
 def digest(state: TrainState, metrics: dict[str, float] | None) -> str:
-    """SHA-256 of the metrics, and of names, shapes, dtypes and bytes of all arrays."""
+    """SHA-256 of the metrics, and of names, shapes, dtypes and bytes of all arrays of a
+    state on the host."""
     sha = hashlib.sha256(json.dumps(metrics, sort_keys=True).encode())
-    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        # Whole on each device, and on a host that has only some of them.
-        array = np.asarray(leaf.addressable_data(0))
+    for path, array in jax.tree_util.tree_leaves_with_path(state):
         name = jax.tree_util.keystr(path)
         sha.update(f"{name} {array.shape} {array.dtype}\n".encode())
         sha.update(np.ascontiguousarray(array))
