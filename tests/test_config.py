@@ -75,7 +75,7 @@ def test_a_configuration_is_hashable_and_has_a_json_form():
             "left out with --optimizer adam",
         ),
         (["--schedule", "cycle", "--warmup-epochs", "1"], "0 with --schedule cycle"),
-        (["--warmup-epochs", "36"], "below the 36 epochs"),
+        (["--warmup-epochs", "60"], "below the 60 epochs"),
         (["--ema", "1"], "--ema must be from 0 to below 1"),
         (["--mixup", "-1"], "--mixup must be at least 0"),
         (["--freeze", "stem,block0"], "left out without --init"),
