@@ -40,8 +40,7 @@ class Checkpoints:
 
     With a state the digest of all its arrays and of its metrics is saved. What is
     broken is found at the start and moved out of the way, and its steps are taken
-    again; nothing is deleted before a newer or better one is whole. Each save costs
-    some 80 kB for good: TensorStore forgets lists of metrics that Orbax asks it for.
+    again; nothing is deleted before a newer or better one is whole.
 
     Args:
       folder: that of the run.
