@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.record import commit
 from train.config import Config, RunError
 from train.data import load_dataset
+from train.run_folder import read_origin
 
 PICTURES = 5_000  # of CIFAR-10's training images
 FIGURES = ("test_accuracy", "val_accuracy", "params", "macs", "seconds")
@@ -21,7 +21,8 @@ FIGURES = ("test_accuracy", "val_accuracy", "params", "macs", "seconds")
 def figures_of_run(
     folder: Path, *arguments: Any, names: tuple[str, ...] = FIGURES
 ) -> dict[str, Any]:
-    """Figures of the run in a folder, which is made, or goes on, to its end.
+    """Figures of the run in a folder, which is made, or goes on, to its end, and the
+    commit with which it began.
 
     Args:
       folder: of the run.
@@ -36,7 +37,8 @@ def figures_of_run(
     if subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode:
         raise RunError(f"the run failed: {' '.join(command)}")
     result = json.loads((folder / "result.json").read_text())
-    return {name: result[name] for name in names} | {"commit": commit()}
+    began_with = read_origin(folder)["commit"]
+    return {name: result[name] for name in names} | {"commit": began_with}
 
 
 def cifar10_pictures(work: Path, data_dir: Path | None) -> Path:
