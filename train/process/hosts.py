@@ -32,6 +32,8 @@ def connect(config: Config) -> None:
     settings = (config.coordinator, config.hosts, config.host_id)
     if None not in settings:
         meet(*settings)
+    # It would take SIGTERM, which the run itself looks at.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             *settings,
